@@ -1,0 +1,108 @@
+# cocker: build, test, install. "make help" lists the targets.
+
+PREFIX  ?= /usr
+DESTDIR ?=
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+PROGRAMS := cocker cocker-generator cocker-launch cocker-init
+UNITS    := $(wildcard units/*.service units/*.slice units/*.target)
+MANPAGES := $(wildcard docs/man/*.1 docs/man/*.5 docs/man/*.8)
+
+bindir        := $(DESTDIR)$(PREFIX)/bin
+libexecdir    := $(DESTDIR)$(PREFIX)/libexec/cocker
+unitdir       := $(DESTDIR)$(PREFIX)/lib/systemd/system
+generatordir  := $(DESTDIR)$(PREFIX)/lib/systemd/system-generators
+mandir        := $(DESTDIR)$(PREFIX)/share/man
+completions   := bash:bash-completion/completions/cocker zsh:zsh/vendor-completions/_cocker fish:fish/vendor_completions.d/cocker.fish
+
+# Static programs without paths of the machine that built them; the init must run in any image.
+export CGO_ENABLED := 0
+BUILD := $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+
+TESTHOST    := .cache/cocker-testhost
+BENCHMARK   := .cache/cocker-bench
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+.PHONY: help build test test-unit test-system bench lint fmt man demo shell-host roots mmdebstrap install uninstall clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+build: ## build the four programs into bin/
+	@mkdir -p bin
+	$(BUILD) -o bin/ $(PROGRAMS:%=./cmd/%)
+
+# As root everything runs; otherwise the tests that need root say that they were skipped.
+test: $(if $(filter 0,$(shell id -u)),roots) ## run every test (as root: also those on a real systemd)
+	$(GO) test -timeout 50m ./...
+
+test-unit: ## run the tests that need no test host
+	$(GO) test $$($(GO) list ./... | grep -v /cocker/tests)
+
+test-system: roots ## run the tests on a real systemd (as root)
+	$(GO) test -timeout 50m ./tests/...
+
+# For example BENCHFLAGS=-json, or "-rounds 100".
+bench: roots ## measure start, stop and memory beside bare services and nspawn (as root)
+	@$(GO) build -o $(BENCHMARK) ./tests/bench
+	@$(BENCHMARK) $(BENCHFLAGS)
+
+lint: ## gofmt, go vet, staticcheck
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "not gofmt-ed (make fmt):"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+fmt: ## format the Go code
+	gofmt -w $$(git ls-files '*.go')
+
+man: ## write the manual pages of the commands from their help texts
+	rm -f docs/man/*.1
+	$(GO) run ./internal/cli/mangen docs/man
+
+demo: mmdebstrap $(TESTHOST) ## show cocker on a real systemd (as root)
+	@$(TESTHOST) demo
+
+shell-host: mmdebstrap $(TESTHOST) ## open a shell on a test host with cocker installed (as root)
+	@$(TESTHOST) shell
+
+roots: mmdebstrap $(TESTHOST) ## make the Debian roots of the test hosts, once
+	@$(TESTHOST) build
+
+# Not "go run": that would not pass on the signal that ends it.
+.PHONY: $(TESTHOST)
+$(TESTHOST):
+	@$(GO) build -o $@ ./cmd/cocker-testhost
+
+mmdebstrap:
+	@command -v mmdebstrap >/dev/null || { \
+		[ "$$(id -u)" = 0 ] || { echo "mmdebstrap is missing; install it as root: apt-get install mmdebstrap" >&2; exit 1; }; \
+		echo "mmdebstrap, which makes the test hosts, is missing: apt-get install mmdebstrap"; \
+		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y mmdebstrap; }
+
+# Under sudo Go is often not in PATH: then what was built before is installed.
+install: $(if $(shell command -v $(GO)),build) ## install below DESTDIR and PREFIX
+	install -d $(bindir) $(libexecdir) $(unitdir) $(generatordir) $(DESTDIR)/etc/cocker/containers
+	install -m 755 bin/cocker $(bindir)/
+	install -m 755 bin/cocker-launch bin/cocker-init $(libexecdir)/
+	install -m 755 bin/cocker-generator $(generatordir)/
+	$(if $(UNITS),install -m 644 $(UNITS) $(unitdir)/)
+	@set -e; for c in $(completions); do \
+		file=$(DESTDIR)$(PREFIX)/share/$${c#*:}; \
+		install -d "$$(dirname "$$file")"; \
+		bin/cocker completion "$${c%%:*}" >"$$file.new"; chmod 644 "$$file.new"; mv "$$file.new" "$$file"; \
+	done
+	@set -e; for page in $(MANPAGES); do \
+		install -D -m 644 -t $(mandir)/man$${page##*.} "$$page"; \
+	done
+
+uninstall: ## remove what install installed
+	rm -f $(bindir)/cocker $(generatordir)/cocker-generator
+	rm -f $(foreach u,$(notdir $(UNITS)),$(unitdir)/$(u))
+	rm -f $(foreach c,$(completions),$(DESTDIR)$(PREFIX)/share/$(lastword $(subst :, ,$(c))))
+	rm -f $(foreach m,$(notdir $(MANPAGES)),$(mandir)/man$(patsubst .%,%,$(suffix $(m)))/$(m))
+	rm -rf $(libexecdir)
+
+clean: ## remove what build made and the cached test roots
+	rm -rf --one-file-system bin .cache

@@ -1,0 +1,124 @@
+// Package config owns the meaning of cocker's TOML files: the schema, its
+// defaults, where files are searched, how drop-ins merge, and every check that
+// needs nothing but the text. It imports no other package of cocker.
+package config
+
+import (
+	"net/netip"
+)
+
+// InitMode says which program is PID 1 of a container.
+type InitMode string
+
+// The values of the key init.
+const (
+	InitCocker InitMode = "cocker" // cocker-init is PID 1 and starts the command
+	InitNone   InitMode = "none"   // the command itself is PID 1
+)
+
+// NetworkMode says which network namespace a container gets.
+type NetworkMode string
+
+// The values of the key network.mode.
+const (
+	NetworkBridge NetworkMode = "bridge" // own namespace, veth on a bridge, NAT
+	NetworkHost   NetworkMode = "host"   // the host's namespace
+	NetworkNone   NetworkMode = "none"   // own namespace with loopback only
+)
+
+// MountType says what a [[mount]] table mounts.
+type MountType string
+
+// The values of the key mount.type.
+const (
+	MountBind  MountType = "bind"
+	MountTmpfs MountType = "tmpfs"
+)
+
+// Protocol is the transport protocol of a published port.
+type Protocol string
+
+// The protocols a port can be published for.
+const (
+	TCP Protocol = "tcp"
+	UDP Protocol = "udp"
+)
+
+// Container is one container as its TOML file and drop-ins describe it, checked
+// and with the defaults filled in that do not depend on the image.
+type Container struct {
+	Name        string   // from the file's name; a valid host name
+	Sources     []string // absolute paths: the file first, then its drop-ins in merge order
+	Description string
+	Images      []string // references as written, lowest first; at least one
+	Entrypoint  []string // what comes before Command; nil: the image's; empty: nothing
+	Command     []string // nil: the image's
+	Init        InitMode
+	NotifyReady bool   // the container sends READY=1 itself
+	User        string // "", "name", "id", "name:group", ...; resolved inside the container
+	WorkDir     string // absolute; "": the image's
+	Hostname    string // defaults to Name
+	StopSignal  string // "SIGTERM"; "": the image's
+	Environment []EnvironmentVariable
+	Network     Network
+	Mounts      []Mount
+	Resources   Resources
+	Unit        []Directive // [unit], in file order
+	Service     []Directive // [service], in file order
+	Install     Install
+}
+
+// EnvironmentVariable is one variable of [environment]; they are sorted by name.
+type EnvironmentVariable struct {
+	Name, Value string
+}
+
+// Network is the [network] table.
+type Network struct {
+	Mode    NetworkMode
+	Address netip.Addr // zero: leased
+	Ports   []Port
+}
+
+// Port is one published port: what arrives for HostAddress:HostPort on the host
+// goes to ContainerPort of the container.
+type Port struct {
+	HostAddress   netip.Addr // zero: every address of the host
+	HostPort      uint16
+	ContainerPort uint16
+	Protocol      Protocol
+}
+
+// Mount is one [[mount]] table.
+type Mount struct {
+	Type     MountType
+	Source   string // absolute path on the host; bind only
+	Target   string // absolute path in the container
+	ReadOnly bool
+	IDMap    *bool  // bind only: whether an owner's number is the same inside; nil: see MapsIDs
+	Size     uint64 // bytes; tmpfs only; 0: the kernel's default
+}
+
+// Resources is the [resources] table. A zero value means: not set.
+type Resources struct {
+	MemoryMax  string // as systemd.resource-control(5) MemoryMax=: "512M", "50%", "infinity"
+	MemoryHigh string // MemoryHigh=
+	CPUQuota   string // CPUQuota=: "50%"
+	CPUWeight  uint64 // CPUWeight=: 1 to 10000
+	CPUs       string // AllowedCPUs=: "0-1,4"
+	TasksMax   string // TasksMax=: "512", "10%", "infinity"
+	IOWeight   uint64 // IOWeight=: 1 to 10000
+}
+
+// Directive is one line of a unit file that the user passes through.
+type Directive struct {
+	Key   string
+	Value string // one value; a TOML array gives one Directive for each element
+}
+
+// Install is the [install] table: unit names whose .wants/.requires directory
+// gets a link to the container's unit.
+type Install struct {
+	WantedBy   []string
+	RequiredBy []string
+}

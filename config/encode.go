@@ -1,0 +1,216 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// errEncode says that a string can't be written as TOML.
+var errEncode = errors.New("encode container: a string is not valid UTF-8")
+
+// Encode gives the TOML text of a container, which Load reads back as an equal
+// one. It writes only what differs from the defaults, one directive's values
+// together, and does not check: Parse does.
+func Encode(c *Container) ([]byte, error) {
+	var w encoder
+	w.process(c)
+	w.environment(c.Environment)
+	w.network(c.Network)
+	for _, m := range c.Mounts {
+		w.mount(m)
+	}
+	w.resources(c.Resources)
+	w.directives("unit", c.Unit)
+	w.directives("service", c.Service)
+	w.table("install")
+	w.list("wanted_by", c.Install.WantedBy)
+	w.list("required_by", c.Install.RequiredBy)
+	if !utf8.Valid(w.Bytes()) {
+		return nil, errEncode
+	}
+	return w.Bytes(), nil
+}
+
+// encoder writes keys; the header of a table comes with its first key.
+type encoder struct {
+	bytes.Buffer
+	header string
+}
+
+func (w *encoder) table(name string) { w.header = "[" + name + "]" }
+
+// key writes a key and its value, which is TOML already.
+func (w *encoder) key(name, value string) {
+	if w.header != "" {
+		if w.Len() > 0 {
+			w.WriteByte('\n')
+		}
+		w.WriteString(w.header + "\n")
+		w.header = ""
+	}
+	w.WriteString(name + " = " + value + "\n")
+}
+
+func (w *encoder) text(name, value string) {
+	if value != "" {
+		w.key(name, quote(value))
+	}
+}
+
+func (w *encoder) number(name string, value uint64) {
+	if value != 0 {
+		w.key(name, strconv.FormatUint(value, 10))
+	}
+}
+
+func (w *encoder) list(name string, values []string) {
+	if len(values) > 0 {
+		w.key(name, quoteList(values))
+	}
+}
+
+func (w *encoder) process(c *Container) {
+	w.text("description", c.Description)
+	if len(c.Images) == 1 {
+		w.text("image", c.Images[0])
+	} else {
+		w.list("images", c.Images)
+	}
+	if c.Entrypoint != nil {
+		w.key("entrypoint", quoteList(c.Entrypoint))
+	}
+	w.list("command", c.Command)
+	if c.Init != InitCocker {
+		w.text("init", string(c.Init))
+	}
+	if c.NotifyReady {
+		w.key("notify_ready", "true")
+	}
+	w.text("user", c.User)
+	w.text("workdir", c.WorkDir)
+	if c.Hostname != c.Name {
+		w.text("hostname", c.Hostname)
+	}
+	w.text("stop_signal", c.StopSignal)
+}
+
+func (w *encoder) environment(variables []EnvironmentVariable) {
+	w.table("environment")
+	for _, v := range variables {
+		w.key(v.Name, quote(v.Value)) // an empty value is one too
+	}
+}
+
+func (w *encoder) network(n Network) {
+	w.table("network")
+	if n.Mode != NetworkBridge {
+		w.text("mode", string(n.Mode))
+	}
+	if n.Address.IsValid() {
+		w.text("address", n.Address.String())
+	}
+	ports := make([]string, len(n.Ports))
+	for i, p := range n.Ports {
+		ports[i] = p.String()
+	}
+	w.list("ports", ports)
+}
+
+func (w *encoder) mount(m Mount) {
+	w.table("[mount]")
+	w.text("type", string(m.Type))
+	w.text("source", m.Source)
+	w.text("target", m.Target)
+	if m.ReadOnly {
+		w.key("read_only", "true")
+	}
+	if m.IDMap != nil {
+		w.key("idmap", strconv.FormatBool(*m.IDMap))
+	}
+	if m.Size != 0 {
+		w.text("size", FormatSize(m.Size))
+	}
+}
+
+func (w *encoder) resources(r Resources) {
+	w.table("resources")
+	w.text("memory_max", r.MemoryMax)
+	w.text("memory_high", r.MemoryHigh)
+	w.text("cpu_quota", r.CPUQuota)
+	w.number("cpu_weight", r.CPUWeight)
+	w.text("cpus", r.CPUs)
+	w.text("tasks_max", r.TasksMax)
+	w.number("io_weight", r.IOWeight)
+}
+
+func (w *encoder) directives(table string, all []Directive) {
+	w.table(table)
+	done := map[string]bool{}
+	for _, d := range all {
+		if done[d.Key] {
+			continue
+		}
+		done[d.Key] = true
+		var values []string
+		for _, other := range all {
+			if other.Key == d.Key {
+				values = append(values, other.Value)
+			}
+		}
+		if len(values) == 1 {
+			w.key(d.Key, quote(values[0]))
+		} else {
+			w.list(d.Key, values)
+		}
+	}
+}
+
+// FormatSize writes bytes in the largest unit that gives a whole number.
+func FormatSize(n uint64) string {
+	const suffixes = "KMGTPE"
+	suffix := ""
+	for i := 0; i < len(suffixes) && n != 0 && n%1024 == 0; i++ {
+		n /= 1024
+		suffix = suffixes[i : i+1]
+	}
+	return strconv.FormatUint(n, 10) + suffix
+}
+
+func quoteList(values []string) string {
+	quoted := make([]string, len(values))
+	for i, v := range values {
+		quoted[i] = quote(v)
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
+}
+
+// quote writes a TOML basic string: the quote, the backslash and the control
+// characters must be escaped (TOML 1.0, "String").
+func quote(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == '"' || c == '\\':
+			b.WriteString(`\` + string(c))
+		case c == '\n':
+			b.WriteString(`\n`)
+		case c == '\t':
+			b.WriteString(`\t`)
+		case c < ' ' || c == 0x7f:
+			b.WriteString(`\u00` + hex(c))
+		default:
+			b.WriteByte(c)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
+}
+
+func hex(c byte) string {
+	const digits = "0123456789abcdef"
+	return string(digits[c>>4]) + string(digits[c&15])
+}

@@ -1,0 +1,109 @@
+package config
+
+import (
+	"strings"
+	"testing"
+)
+
+// Every problem must come with its line and say what is wrong; the tests look
+// for the decisive part of the text.
+func TestProblems(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		want []string // "LINE: part of the text"
+	}{
+		{"", []string{": no image"}},
+		{"image = \"a\"\nnetwrok = 1", []string{`2: unknown key "netwrok" (did you mean "network"?)`}},
+		{"image = \"a\"\n[netwrok]\nmode=\"host\"", []string{`2: unknown key "netwrok" (did you mean "network"?)`}},
+		{"image = \"a\"\n[network]\nmoed=\"host\"", []string{`3: unknown key "moed" in network (did you mean "mode"?)`}},
+		{"image = \"a\"\nports = []", []string{`2: unknown key "ports" (it belongs below [network])`}},
+		{"image = \"a\"\nnetwork.moed = \"host\"", []string{`2: unknown key "moed" in network`}},
+		{"image = \"a\"\nnetwork = 1", []string{`2: network: must be a table`}},
+		{"image = \"a\"\n[[network]]\nmode=\"none\"", []string{`2: network: must be a table`}},
+		{"image = \"a\"\n[image2]\nx=1", []string{`2: unknown key "image2" (did you mean "image"?)`}},
+		{"image = \"a\"\nimages = [\"a\"]", []string{`2: images: the file sets "image" too`}},
+		{"image = \"a\"\n[network\n", []string{"2: not valid TOML"}},
+		{"image = \"a\"\nuser =\n\n", []string{"2: not valid TOML"}},
+		{"image = 1", []string{"1: image: must be a string, not an integer"}},
+		{"image = \"A b\"", []string{`1: image: "A b" is no image name`}},
+		{"images = []", []string{"1: images: is empty"}},
+		{"images = [\n\"a\",\n\"b c\",\n]", []string{`3: images[1]: "b c" is no image name`}},
+		{"image = \"a\"\ncommand = \"a b\"", []string{`2: command: must be an array of the program and its arguments, such as ["sh", "-c", "a b"]`}},
+		{"image = \"a\"\ncommand = []", []string{"2: command: is empty"}},
+		{"image = \"a\"\ncommand = [\"a\", \"\\u0000\"]", []string{"2: command[1]: holds a NUL character"}},
+		{"image = \"a\"\ncommand = [\"\"]", []string{"2: command[0]: the program's name is empty"}},
+		{"image = \"a\"\ninit = \"image\"", []string{`2: init: "image" is not one of "cocker"`}},
+		{"image = \"a\"\nnotify_ready = 1", []string{"2: notify_ready: must be true or false, not an integer"}},
+		{"image = \"a\"\nuser = 0", []string{`2: user: must be a string: write "0"`}},
+		{"image = \"a\"\nuser = \"70000\"", []string{"2: user: ", "0 to 65534"}},
+		{"image = \"a\"\nworkdir = \"srv\"", []string{`2: workdir: "srv" must be an absolute path`}},
+		{"image = \"a\"\nworkdir = \"/a/../b\"", []string{`2: workdir: "/a/../b" may not hold ".."`}},
+		{"image = \"a\"\nworkdir = \"/a//b/\"", []string{`2: workdir: write "/a//b/" as "/a/b"`}},
+		{"image = \"a\"\nhostname = \"a_b\"", []string{`2: hostname: "a_b" is no valid host name`}},
+		{"image = \"a\"\nstop_signal = \"SIGTREM\"", []string{`2: stop_signal: "SIGTREM" is no signal (did you mean "SIGTERM"?)`}},
+		{"image = \"a\"\nstop_signal = 15", []string{"2: stop_signal: must be the name of a signal"}},
+		{"image = \"a\"\ndescription = \"a\\nb\"", []string{`2: description: holds the control character '\n'; write`}},
+		{"image = \"a\"\ndescription = 'a\\'", []string{"2: description: ends with a backslash"}},
+		{"image = \"a\"\n[environment]\n\"A B\" = \"x\"", []string{`3: environment."A B": is no name of a variable`}},
+		{"image = \"a\"\n[environment]\nA = 1.5", []string{"3: environment.A: must be a string, not a float"}},
+		{"image = \"a\"\n[network]\nmode = \"nat\"", []string{`3: network.mode: "nat" is not one of "bridge"`}},
+		{"image = \"a\"\n[network]\naddress = \"10.88.0.1\"", []string{"3: network.address: 10.88.0.1 is the bridge's own"}},
+		{"image = \"a\"\n[network]\naddress = \"10.88.0.0\"", []string{"3: network.address: 10.88.0.0 is the address of the subnet"}},
+		{"image = \"a\"\n[network]\naddress = \"10.88.255.255\"", []string{"3: network.address: 10.88.255.255 is the broadcast"}},
+		{"image = \"a\"\n[network]\naddress = \"10.89.0.2\"", []string{"3: network.address: 10.89.0.2 is not in the subnet"}},
+		{"image = \"a\"\n[network]\naddress = \"fd00::1\"", []string{"3: network.address: fd00::1 is IPv6, which is not supported yet"}},
+		{"image = \"a\"\n[network]\nmode = \"host\"\nports = [\"1:1\"]", []string{`4: network.ports: needs mode = "bridge"`}},
+		{"image = \"a\"\n[network]\nports = [\n\"80:80\", # one\n\"80:81\"]", []string{"5: network.ports[1]: ", "tcp port 80 of every address is published already"}},
+		{"image = \"a\"\n[network]\nports = [80]", []string{`3: network.ports[0]: must be a string with the host's port too: "80:80"`}},
+		{"image = \"a\"\n[[mount]]\ntype = \"bind\"\ntarget = \"/a\"", []string{"2: mount[0]: source is missing"}},
+		{"image = \"a\"\n[[mount]]\ntype = \"tmpfs\"\ntarget = \"/a\"\n[[mount]]\ntype=\"tmpfs\"\ntarget=\"/a\"", []string{`7: mount[1].target: "/a" is the target of an earlier mount`}},
+		{"image = \"a\"\n[[mount]]\ntype = \"tmpfs\"\nsource=\"/x\"\ntarget = \"/a\"", []string{"4: mount[0].source: a tmpfs has no source"}},
+		{"image = \"a\"\n[[mount]]\ntype = \"bind\"\nsource=\"/x\"\nsize=\"1M\"\ntarget = \"/a\"", []string{"5: mount[0].size: only a tmpfs has a size"}},
+		{"image = \"a\"\n[[mount]]\ntype = \"tmpfs\"\ntarget = \"/proc/x\"", []string{"4: mount[0].target: \"/proc/x\": cocker sets up /proc itself"}},
+		{"image = \"a\"\n[[mount]]\ntype = \"tmpfs\"\ntarget = \"/\"", []string{`4: mount[0].target: "/" is the image`}},
+		{"image = \"a\"\n[[mount]]\ntype = \"tmpfs\"\ntarget = \"/a\"\nsize = \"1X\"", []string{`5: mount[0].size: "1X" is no size`}},
+		{"image = \"a\"\n[[mount]]\ntyp = \"tmpfs\"\ntarget = \"/a\"", []string{`3: unknown key "typ" in mount[0] (did you mean "type"?)`, "2: mount[0]: type is missing"}},
+		{"image = \"a\"\n[mount]\ntype = \"tmpfs\"", []string{"2: mount: must be an array of tables"}},
+		{"image = \"a\"\nmount = [{type=\"tmpfs\", target=\"/a\"},\n {type=\"x\", target=\"/b\"}]", []string{`3: mount[1].type: "x" is not one of`}},
+		{"image = \"a\"\n[resources]\nmemory_max = \"512MB\"", []string{`3: resources.memory_max: "512MB" is no size`}},
+		{"image = \"a\"\n[resources]\nmemory_max = 0", []string{`3: resources.memory_max: "0" must be more than 0`}},
+		{"image = \"a\"\n[resources]\ncpu_quota = 50", []string{`3: resources.cpu_quota: must be a percentage of one CPU in quotes, such as "50%"`}},
+		{"image = \"a\"\n[resources]\ncpu_quota = \"0%\"", []string{`3: resources.cpu_quota: "0%" is out of range`}},
+		{"image = \"a\"\n[resources]\ncpu_weight = 10001", []string{"3: resources.cpu_weight: 10001 is out of range; use 1 to 10000"}},
+		{"image = \"a\"\n[resources]\ncpus = \"3-1\"", []string{"3: resources.cpus: ", "backwards"}},
+		{"image = \"a\"\n[resources]\ntasks_max = -1", []string{`3: resources.tasks_max: "-1" is not a number above 0`}},
+		{"image = \"a\"\n[unit]\nAfterr = \"x\"", []string{`3: unknown key "Afterr" in unit (did you mean "After"?)`}},
+		{"image = \"a\"\n[unit]\nAFTER = \"x\"", []string{`3: unknown key "AFTER" in unit (did you mean "After"?)`}},
+		{"image = \"a\"\n[unit]\nafter = \"x\"\nAfter = \"y\"", []string{`4: unit.After: the file sets "after" too`}},
+		{"image = \"a\"\n[service]\nprivate_tmp = true", []string{"3: service.private_tmp: PrivateTmp= would confine"}},
+		{"image = \"a\"\n[service]\nExecStartPre = [\"a\", \"b\\nExecStart=c\"]", []string{"3: service.ExecStartPre[1]: holds the control character"}},
+		{"image = \"a\"\n[service]\nNice = 1.5", []string{"3: service.Nice: must be a string, an integer, true or false, or an array of these, not a float"}},
+		{"image = \"a\"\n\n[service.Nice]\na = 1", []string{"3: service.Nice: must be a string, an integer"}},
+		{"image = \"a\"\n[service]\nRestart = 'a\\'", []string{"3: service.Restart: ends with a backslash"}},
+		{"image = \"a\"\n[service]\nMemoryMax = \"1G\"\n[resources]\nmemory_max = \"1G\"", []string{"3: service.MemoryMax: is set as resources.memory_max too"}},
+		{"image = \"a\"\n[install]\nwanted_by = \"multi-user.target\"", []string{"3: install.wanted_by: must be an array of unit names"}},
+		{"image = \"a\"\n[install]\nwanted_by = [\"../x.target\"]", []string{`3: install.wanted_by[0]: "../x.target" is no unit name`}},
+		{"image = \"a\"\nx = [", []string{"2: not valid TOML: "}},
+		{"image = \"a\"\nimage = \"b\"", []string{"2: not valid TOML: "}},
+		{"image = \"a\"\n# \xff", []string{"2: invalid UTF-8"}},
+	} {
+		checkProblem(t, c.text, c.want)
+	}
+}
+
+func checkProblem(t *testing.T, text string, want []string) {
+	t.Helper()
+	_, err := Parse("web", "/e/web.toml", text)
+	if err == nil {
+		t.Errorf("%q: no problem, want %q", text, want)
+		return
+	}
+	for _, w := range want {
+		if !strings.Contains(err.Error(), w) {
+			t.Errorf("%q:\n got %s\nwant %s", text, err, w)
+		}
+	}
+	if strings.Count(err.Error(), "\n")+1 != len(Problems(err)) {
+		t.Errorf("%q: a problem is not one line: %s", text, err)
+	}
+}

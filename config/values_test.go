@@ -1,0 +1,111 @@
+package config
+
+import (
+	"strings"
+	"syscall"
+	"testing"
+)
+
+func TestReference(t *testing.T) {
+	digest := "@sha256:" + strings.Repeat("0123456789abcdef", 4)
+	for s, want := range map[string]bool{
+		"a": true, "base:1.0": true, "a/b/c": true, "localhost/a": true, "localhost:5000/a:x": true, "EXAMPLE.com/a": true,
+		"reg.example.com/web:1.27": true, "10.0.0.1:5000/a": true, "a" + digest: true, "r.io/a:t" + digest: true,
+		"a_b": true, "a__b": true, "a---b": true, "a.b": true, "a:_x": true, "a:A-b.c_d": true,
+		"": false, "A": false, "a/B": false, ":x": false, "a:": false, "a:.x": false, "a:-x": false, "a:x y": false,
+		"/a": false, "a/": false, "a//b": false, "_a": false, "a_": false, "a..b": false, "a___b": false, "a._b": false, "-a": false,
+		"a@sha256:12": false, "a@md5:" + strings.Repeat("0", 64): false, "a" + strings.ToUpper(digest): false,
+		"localhost:/a": false, "localhost:x/a": false, "h_h.com/a": false, "a:" + strings.Repeat("x", 129): false,
+		strings.Repeat("a", 256): false, "../a": false, "a b": false, "é": false,
+	} {
+		if got := badReference(s); (got == "") != want {
+			t.Errorf("%q: %q, want valid: %v", s, got, want)
+		}
+	}
+}
+
+func TestSignal(t *testing.T) {
+	for name, want := range map[string]syscall.Signal{
+		"SIGTERM": 15, "TERM": 15, "SIGKILL": 9, "SIGRTMIN": 34, "SIGRTMIN+3": 37, "RTMIN+4": 38, "SIGRTMAX": 64, "SIGRTMAX-1": 63,
+	} {
+		full, number, ok := Signal(name)
+		if !ok || number != want || full != "SIG"+strings.TrimPrefix(name, "SIG") {
+			t.Errorf("%s: %s, %d, %v", name, full, number, ok)
+		}
+	}
+	for _, name := range []string{"", "SIG", "term", "15", "SIGRTMIN+31", "SIGRTMIN-1", "SIGRTMIN+", "SIGRTMIN++3", "SIGRTMAX+1", "SIGRTMIN+03", "SIGSIGTERM"} {
+		if _, _, ok := Signal(name); ok {
+			t.Errorf("%q is taken for a signal", name)
+		}
+	}
+}
+
+func TestParseSize(t *testing.T) {
+	for s, want := range map[string]uint64{"1": 1, "1B": 1, "1K": 1024, "512M": 512 << 20, "1.5G": 3 << 29, "2T": 2 << 40, "7E": 7 << 60} {
+		if got, err := ParseSize(s); err != nil || got != want {
+			t.Errorf("%s: %d, %v, want %d", s, got, err, want)
+		}
+	}
+	for _, s := range []string{"", "0", "K", "-1", "+1", "1k", "1MB", "1MiB", "8E", "1e3", "0x1", "1.", ".5K", "1 K", "0.1B", "Inf", "NaN", "99999999999999999999"} {
+		if got, err := ParseSize(s); err == nil {
+			t.Errorf("%q: got %d", s, got)
+		}
+	}
+	for n, want := range map[uint64]string{1: "1", 1024: "1K", 3 << 29: "1536M", 1025: "1025", 1 << 60: "1E"} {
+		if got := FormatSize(n); got != want {
+			t.Errorf("FormatSize(%d) = %s, want %s", n, got, want)
+		}
+	}
+}
+
+func TestParsePort(t *testing.T) {
+	for _, s := range []string{"8080:80", "127.0.0.1:5353:53/udp", "1:65535"} {
+		if p, err := ParsePort(s); err != nil || p.String() != s {
+			t.Errorf("%s: %v, %v", s, p, err)
+		}
+	}
+	for s, want := range map[string]string{
+		"80": "the host's port is missing", "0:80": "host's port", "80:0": "container's port", "80:65536": "container's port",
+		"080:80": "host's port", "80:80/sctp": "protocol", "80:80/": "protocol", "80:80/TCP": "protocol", "[::1]:80:80": "IPv6", "::1:80:80": "IPv6",
+		"1.2.3:80:80": "no IP address", "224.0.0.1:80:80": "no address that a host can have", "80-81:80": "range", ":80:80": "no IP address",
+		"+80:80": "host's port", "": "missing", "255.255.255.255:1:1": "no address",
+	} {
+		if _, err := ParsePort(s); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v, want %s", s, err, want)
+		}
+	}
+}
+
+func TestAccounts(t *testing.T) {
+	for s, want := range map[string]bool{
+		"root": true, "0": true, "65534": true, "_apt": true, "www-data": true, "a.b": true, "host$": true,
+		"": false, "65535": false, "-1": false, "1a": false, "a b": false, "a:b": false, "a/b": false, "$": false, "a$b": false,
+	} {
+		if got := badAccount(s); (got == "") != want {
+			t.Errorf("%q: %q, want valid: %v", s, got, want)
+		}
+	}
+}
+
+func TestUnitNames(t *testing.T) {
+	for s, want := range map[string]bool{
+		"multi-user.target": true, "a@b.service": true, `dev-disk-by\x2dlabel-x.device`: true, "a.b.timer": true,
+		"": false, "a": false, ".target": false, "a@.service": false, "@a.service": false, "a.conf": false, "a/b.service": false,
+		"a b.service": false, "a@b@c.service": false, "a.service mount": false, "a.": false, "%i.service": false,
+	} {
+		if got := badUnitName(s); (got == "") != want {
+			t.Errorf("%q: %q, want valid: %v", s, got, want)
+		}
+	}
+}
+
+func TestNearest(t *testing.T) {
+	candidates := []string{"network", "image", "images", "command", "user"}
+	for word, want := range map[string]string{
+		"netwrok": "network", "imgae": "image", "Image": "image", "cmd": "", "usr": "user", "description": "", "comand": "command", "x": "",
+	} {
+		if got := nearest(word, candidates); got != want {
+			t.Errorf("%s: %q, want %q", word, got, want)
+		}
+	}
+}

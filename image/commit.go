@@ -1,0 +1,163 @@
+package image
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+
+	"github.com/cocker/cocker/image/internal/durable"
+)
+
+// Commit adds the image whose manifest is one of the sealed blobs, under a name
+// with a tag. An image that had the name loses it: it stays in the store without
+// a name, because a container may be running on it, unless all of its layers
+// belong to other images too.
+//
+// The order makes every moment safe for a power cut or kill -9:
+//   - layers are synced (syncfs) and blobs are (fsync, in Seal) under staging names;
+//   - the journal names what is about to appear;
+//   - layers, then blobs, are renamed; the directories are synced;
+//   - index.json is replaced: temporary file, fsync, rename, fsync of the directory.
+//
+// Before the last step the next Begin takes all of it back, after it nothing.
+func (t *Transaction) Commit(name string, manifest Descriptor) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("add image %q to the store: %w", name, err)
+		}
+	}()
+	if err := t.check(name); err != nil {
+		return err
+	}
+	if err := t.sync(); err != nil {
+		return err
+	}
+	lock, err := t.area.store.lockExclusive()
+	if err != nil {
+		return err
+	}
+	defer lock.Release()
+	if err := t.publish(name, manifest); err != nil {
+		return errors.Join(err, t.area.takeBack())
+	}
+	return nil
+}
+
+func (t *Transaction) check(name string) error {
+	if full, err := FullName(name); err != nil || full != name {
+		return errors.Join(err, badReference(name, errors.New("wanted NAME:TAG")))
+	}
+	for _, l := range t.layers {
+		if l.hex == "" {
+			return errors.New("a layer is not sealed")
+		}
+	}
+	for _, b := range t.blobs {
+		if b.hex == "" {
+			return errors.New("a blob is not sealed")
+		}
+	}
+	return nil
+}
+
+func (t *Transaction) publish(name string, manifest Descriptor) error {
+	s := t.area.store
+	idx, err := s.readIndex()
+	if err != nil {
+		return err
+	}
+	if err := t.area.writeJournal(t.news(idx, name)); err != nil {
+		return err
+	}
+	if err := t.rename(); err != nil {
+		return err
+	}
+	replaced := idx.put(name, manifest)
+	gone := s.forget(idx, replaced)
+	if err := s.writeIndex(idx); err != nil {
+		return err
+	}
+	return t.area.discard(gone)
+}
+
+// news lists the parts that the store lacks. A part that is there already may
+// belong to an image, so a commit that fails must not take it back. The blobs of
+// the images that lose the name may be of no use soon: see [Store.forget].
+func (t *Transaction) news(idx *index, name string) journal {
+	old := slices.DeleteFunc(slices.Clone(idx.Manifests), func(d Descriptor) bool { return d.name() != name })
+	p := parts{layers: map[string]bool{}, blobs: t.area.store.partsOf(old).blobs}
+	for _, l := range t.layers {
+		if _, err := os.Lstat(t.area.store.layer(l.hex)); err != nil {
+			p.layers[l.hex] = true
+		}
+	}
+	for _, b := range t.blobs {
+		if _, err := os.Lstat(t.area.store.blob(b.hex)); err != nil {
+			p.blobs[b.hex] = true
+		}
+	}
+	return p.journal()
+}
+
+// rename gives layers and blobs their final names. A layer that exists is as
+// good as ours; a blob is replaced, which mends one that was damaged.
+func (t *Transaction) rename() error {
+	s := t.area.store
+	for _, l := range t.layers {
+		err := os.Rename(l.path, s.layer(l.hex))
+		if err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	if err := durable.SyncDir(s.unpacked()); err != nil {
+		return err
+	}
+	for _, b := range t.blobs {
+		if err := os.Rename(b.path, s.blob(b.hex)); err != nil {
+			return err
+		}
+	}
+	return durable.SyncDir(s.blobs())
+}
+
+// put names an image and returns those that had the name, still in the index
+// but without it.
+func (idx *index) put(name string, manifest Descriptor) (replaced []Descriptor) {
+	idx.Manifests = slices.DeleteFunc(idx.Manifests, func(d Descriptor) bool {
+		if d.name() != name {
+			return false
+		}
+		d.Annotations = maps.Clone(d.Annotations)
+		delete(d.Annotations, annotationName)
+		replaced = append(replaced, d)
+		return true
+	})
+	replaced = slices.DeleteFunc(replaced, func(d Descriptor) bool { return d.Digest == manifest.Digest })
+	manifest.Annotations = maps.Clone(manifest.Annotations)
+	if manifest.Annotations == nil {
+		manifest.Annotations = map[string]string{}
+	}
+	manifest.Annotations[annotationName] = name
+	idx.Manifests = append(append(idx.Manifests, replaced...), manifest)
+	return replaced
+}
+
+// forget drops those of the nameless images that have no layer of their own, and
+// returns the blobs that nothing needs any more.
+func (s *Store) forget(idx *index, nameless []Descriptor) parts {
+	gone := newParts()
+	for _, old := range nameless {
+		rest := slices.Clone(idx.Manifests)
+		rest = slices.DeleteFunc(rest, func(d Descriptor) bool { return d.name() == "" && d.Digest == old.Digest })
+		own := s.partsOf([]Descriptor{old})
+		own.subtract(s.partsOf(rest))
+		if len(own.layers) == 0 {
+			idx.Manifests = rest
+			maps.Copy(gone.blobs, own.blobs)
+		}
+	}
+	return gone
+}

@@ -1,0 +1,112 @@
+package importer
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+
+	"github.com/klauspost/compress/gzip"
+
+	"github.com/cocker/cocker/image"
+	"github.com/cocker/cocker/image/unpack"
+)
+
+const (
+	chunk = 256 << 10
+	// maxTail is what may follow a tar's end mark: archivers pad to their record
+	// size, 10 KiB by default and some MiB for tapes.
+	maxTail = 64 << 20
+	// compression: the blobs of a Debian /usr/lib (1 GB) are 6 % larger than at
+	// gzip's default, 6, and take a fifth less processor time.
+	compression = 3
+)
+
+type layer struct {
+	descriptor image.Descriptor
+	diffID     string
+}
+
+// addLayer runs the pipeline for one tar.
+func addLayer(ctx context.Context, tx *image.Transaction, source io.Reader, opts Options) (layer, error) {
+	staged, err := tx.CreateLayer()
+	if err != nil {
+		return layer{}, err
+	}
+	blob, err := tx.CreateBlob()
+	if err != nil {
+		return layer{}, err
+	}
+	diff := sha256.New()
+	packed, err := gzip.NewWriterLevel(blob, compression)
+	if err != nil {
+		return layer{}, err
+	}
+	if err := pump(ctx, source, staged.Path(), opts, diff, packed); err != nil {
+		return layer{}, err
+	}
+	if err := packed.Close(); err != nil {
+		return layer{}, fmt.Errorf("write blob: %w", err)
+	}
+	l := layer{diffID: "sha256:" + hexSum(diff)}
+	if l.descriptor, err = blob.Seal(image.MediaTypeLayerGzip); err != nil {
+		return layer{}, err
+	}
+	return l, staged.Seal(l.diffID)
+}
+
+func hexSum(h hash.Hash) string { return hex.EncodeToString(h.Sum(nil)) }
+
+// pump unpacks a tar into dir while all of its bytes also go to the sinks, each
+// with a goroutine of its own.
+func pump(ctx context.Context, source io.Reader, dir string, opts Options, sinks ...io.Writer) (err error) {
+	var writers []io.Writer
+	for _, w := range sinks {
+		b := newBackground(w)
+		defer func() { err = errors.Join(err, b.Close()) }()
+		writers = append(writers, b)
+	}
+	watched := &watchedReader{ctx: ctx, source: source, progress: opts.Progress}
+	// The buffer is on this side of the tee, so that the sinks get large pieces.
+	r := bufio.NewReaderSize(io.TeeReader(watched, io.MultiWriter(writers...)), chunk)
+	entries, err := unpack.Tar(dir, r, unpack.Options{Note: opts.Note})
+	if err != nil {
+		return err
+	}
+	if entries == 0 {
+		return errors.New("there is nothing in the archive")
+	}
+	// To the end: the digests cover the padding, and a checksum comes last.
+	tail, err := io.CopyN(io.Discard, r, maxTail+1)
+	switch {
+	case err == nil && tail > maxTail:
+		return fmt.Errorf("more than %d bytes after the end of the tar", int64(maxTail))
+	case err != io.EOF:
+		return fmt.Errorf("read after the end of the tar: %w", err)
+	}
+	return nil
+}
+
+// watchedReader ends when its context does and tells how far it is.
+type watchedReader struct {
+	ctx      context.Context
+	source   io.Reader
+	progress func(int64)
+	n        int64
+}
+
+func (w *watchedReader) Read(p []byte) (int, error) {
+	if err := w.ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := w.source.Read(p)
+	w.n += int64(n)
+	if w.progress != nil {
+		w.progress(w.n)
+	}
+	return n, err
+}

@@ -1,0 +1,106 @@
+package image
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/cocker/cocker/image/internal/durable"
+)
+
+// readIndex reads index.json; a store without one is empty.
+func (s *Store) readIndex() (*index, error) {
+	idx := &index{SchemaVersion: 2, MediaType: MediaTypeIndex}
+	data, err := os.ReadFile(s.index())
+	if errors.Is(err, fs.ErrNotExist) {
+		return idx, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read image index: %w", err)
+	}
+	if err := json.Unmarshal(data, idx); err != nil {
+		return nil, fmt.Errorf("read image index %s: %w", s.index(), err)
+	}
+	return idx, nil
+}
+
+// writeIndex replaces index.json durably. The caller holds the exclusive lock.
+func (s *Store) writeIndex(idx *index) error {
+	if idx.Manifests == nil {
+		idx.Manifests = []Descriptor{} // the specification wants an array, not null
+	}
+	data, err := json.MarshalIndent(idx, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode image index: %w", err)
+	}
+	return durable.WriteFile(s.index(), append(data, '\n'))
+}
+
+// find returns the one image that a reference means: the exact name; else the
+// digest; else, for a name without a tag, the tag latest or the highest version.
+func (idx *index) find(text string) (Descriptor, error) {
+	if i := slices.IndexFunc(idx.Manifests, func(d Descriptor) bool { return d.name() == text }); i >= 0 && text != "" {
+		return idx.Manifests[i], nil
+	}
+	ref, err := ParseReference(text)
+	if err != nil {
+		return Descriptor{}, err
+	}
+	found := idx.matches(ref)
+	if len(found) == 0 {
+		return Descriptor{}, fmt.Errorf("image %q: %w", text, ErrNotFound)
+	}
+	return slices.MaxFunc(found, compareImages), nil
+}
+
+// matches returns the images of a reference in the order of the index: more than
+// one if it has no tag, or a digest that has several names.
+func (idx *index) matches(ref Reference) []Descriptor {
+	var found []Descriptor
+	for _, d := range idx.Manifests {
+		if ref.matches(d) {
+			found = append(found, d)
+		}
+	}
+	return found
+}
+
+// matches ignores the tag beside a digest, as other tools do: the digest decides.
+func (r Reference) matches(d Descriptor) bool {
+	name, tag, _ := cutTag(d.name())
+	if r.Digest != "" {
+		return d.Digest == r.Digest && (r.Name == "" || r.Name == name)
+	}
+	return r.Name == name && (r.Tag == "" || r.Tag == tag)
+}
+
+func compareImages(a, b Descriptor) int {
+	_, tagA, _ := cutTag(a.name())
+	_, tagB, _ := cutTag(b.name())
+	if tagA == latest || tagB == latest {
+		return boolRank(tagA == latest) - boolRank(tagB == latest)
+	}
+	return compareTags(tagA, tagB)
+}
+
+const latest = "latest"
+
+// FullName returns the name under which an image is stored: the tag latest is
+// added where there is none. A digest is no name to store under.
+func FullName(text string) (string, error) {
+	ref, err := ParseReference(text)
+	if err != nil {
+		return "", err
+	}
+	if ref.Digest != "" {
+		return "", badReference(text, errors.New("an image is stored under a name and a tag, without a digest"))
+	}
+	if ref.Tag == "" {
+		return strings.Join([]string{ref.Name, latest}, ":"), nil
+	}
+	return text, nil
+}

@@ -1,0 +1,161 @@
+package pack
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cocker/cocker/image/unpack"
+)
+
+const (
+	whiteoutPrefix = ".wh."
+	opaqueAttr     = "trusted.overlay.opaque"
+	attrRecord     = "SCHILY.xattr."
+)
+
+// header is the entry of a node without link target, size and device. The PAX
+// format keeps nanoseconds and names of any length.
+func header(name string, kind byte, st unix.Stat_t) *tar.Header {
+	return &tar.Header{
+		Typeflag: kind,
+		Name:     name,
+		Mode:     int64(st.Mode & 0o7777),
+		Uid:      int(st.Uid),
+		Gid:      int(st.Gid),
+		ModTime:  time.Unix(st.Mtim.Unix()),
+		Format:   tar.FormatPAX,
+	}
+}
+
+// special packs what has no content.
+func (p *packer) special(parent int, base, name string, st unix.Stat_t) error {
+	if isWhiteoutNode(st) {
+		dir, hidden := path.Split(name)
+		return p.whiteout(dir+whiteoutPrefix+hidden, st)
+	}
+	var hdr *tar.Header
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFLNK:
+		target, err := readlink(parent, base)
+		if err != nil {
+			return entryError("read link", name, err)
+		}
+		hdr = header(name, tar.TypeSymlink, st)
+		hdr.Linkname = target
+	case unix.S_IFIFO:
+		hdr = header(name, tar.TypeFifo, st)
+	case unix.S_IFCHR:
+		hdr = header(name, tar.TypeChar, st)
+	case unix.S_IFBLK:
+		hdr = header(name, tar.TypeBlock, st)
+	default:
+		return fmt.Errorf("%q is of an unknown type, mode %o", name, st.Mode)
+	}
+	if hdr.Typeflag == tar.TypeChar || hdr.Typeflag == tar.TypeBlock {
+		hdr.Devmajor, hdr.Devminor = int64(unix.Major(uint64(st.Rdev))), int64(unix.Minor(uint64(st.Rdev)))
+	}
+	if err := p.tar.WriteHeader(hdr); err != nil {
+		return fmt.Errorf("entry %q: %w", name, err)
+	}
+	return nil
+}
+
+func isWhiteoutNode(st unix.Stat_t) bool {
+	return st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0
+}
+
+func isOpaque(fd int) bool {
+	var value [1]byte
+	n, err := unix.Fgetxattr(fd, opaqueAttr, value[:])
+	return err == nil && n == 1 && value[0] == 'y'
+}
+
+// whiteout writes an empty file with the owner and time of what it stands for.
+func (p *packer) whiteout(name string, st unix.Stat_t) error {
+	st.Mode = 0
+	return p.tar.WriteHeader(header(name, tar.TypeReg, st))
+}
+
+func readlink(parent int, base string) (string, error) {
+	buf := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(parent, base, buf)
+	if err != nil {
+		return "", err
+	}
+	return string(buf[:n]), nil
+}
+
+// attributes adds the extended attributes that belong to an image.
+func (p *packer) attributes(fd int, hdr *tar.Header) error {
+	names, err := listAttrs(fd)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if !unpack.KeepAttr(name) {
+			p.noteAttr(name, hdr.Name)
+			continue
+		}
+		value, err := getAttr(fd, name)
+		if errors.Is(err, unix.ENODATA) {
+			continue // removed since it was listed
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		if hdr.PAXRecords == nil {
+			hdr.PAXRecords = map[string]string{}
+		}
+		hdr.PAXRecords[attrRecord+name] = value
+	}
+	return nil
+}
+
+// noteAttr tells of each attribute once: on some hosts every file has a label.
+func (p *packer) noteAttr(attr, entry string) {
+	if attr != opaqueAttr && !p.noted[attr] {
+		p.noted[attr] = true
+		p.note(fmt.Sprintf("%s: the extended attribute %s is not imported, here and elsewhere", entry, attr))
+	}
+}
+
+func listAttrs(fd int) ([]string, error) {
+	buf, err := grow(func(buf []byte) (int, error) { return unix.Flistxattr(fd, buf) })
+	if err != nil || len(buf) == 0 {
+		return nil, err
+	}
+	names := strings.Split(strings.TrimSuffix(string(buf), "\x00"), "\x00")
+	slices.Sort(names)
+	return names, nil
+}
+
+func getAttr(fd int, name string) (string, error) {
+	buf, err := grow(func(buf []byte) (int, error) { return unix.Fgetxattr(fd, name, buf) })
+	return string(buf), err
+}
+
+// grow calls a function that wants a large enough buffer, with up to the 64 KiB
+// that the kernel allows for a value and for a list of names.
+func grow(call func([]byte) (int, error)) ([]byte, error) {
+	var small [256]byte
+	buf := small[:]
+	for {
+		n, err := call(buf)
+		switch {
+		case err == nil:
+			return slices.Clone(buf[:n]), nil
+		case errors.Is(err, unix.ENOTSUP):
+			return nil, nil // a file system without attributes
+		case !errors.Is(err, unix.ERANGE) || len(buf) >= 1<<16:
+			return nil, err
+		}
+		buf = make([]byte, 1<<16)
+	}
+}

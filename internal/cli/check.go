@@ -1,0 +1,81 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cocker/cocker/config"
+	"github.com/cocker/cocker/internal/paths"
+)
+
+func checkCommand(s *streams) *cobra.Command {
+	asJSON := false
+	command := &cobra.Command{
+		Use:   "check",
+		Short: "Check the files of all containers",
+		Long: `Check reads the files of all containers, with their drop-ins, and prints
+every problem of every file, one on a line, with file and line. It needs no
+systemd. The exit status is 1 if there is a problem.`,
+		Example:           "  cocker check && systemctl daemon-reload",
+		Args:              cobra.NoArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE:              func(*cobra.Command, []string) error { return check(s, paths.ConfigDirs(), asJSON) },
+	}
+	command.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
+	return command
+}
+
+type checkProblem struct {
+	File string `json:"file,omitempty"`
+	Line int    `json:"line,omitempty"`
+	Key  string `json:"key,omitempty"`
+	Text string `json:"text"`
+}
+
+type checkResult struct {
+	Good     []string       `json:"good"`
+	Problems []checkProblem `json:"problems"`
+}
+
+func check(s *streams, dirs []string, asJSON bool) error {
+	good, err := config.Check(dirs)
+	if asJSON {
+		if failure := printJSON(s.out, resultOf(good, err)); failure != nil {
+			return failure
+		}
+	} else if err != nil {
+		fmt.Fprintln(s.err, err)
+	} else {
+		fmt.Fprintf(s.out, "%s\n", countOf(len(good), "container is fine", "containers are fine"))
+	}
+	if err != nil {
+		return exitError(exitFailure)
+	}
+	return nil
+}
+
+func resultOf(good []*config.Container, err error) checkResult {
+	result := checkResult{Good: []string{}, Problems: []checkProblem{}}
+	for _, c := range good {
+		result.Good = append(result.Good, c.Name)
+	}
+	for _, p := range config.Problems(err) {
+		result.Problems = append(result.Problems, checkProblem{p.File, p.Line, p.Key, p.Text})
+	}
+	if err != nil && len(result.Problems) == 0 {
+		result.Problems = append(result.Problems, checkProblem{Text: err.Error()})
+	}
+	return result
+}
+
+func countOf(n int, one, many string) string {
+	switch n {
+	case 0:
+		return "no " + many[:strings.IndexByte(many, ' ')]
+	case 1:
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}

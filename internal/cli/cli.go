@@ -1,0 +1,138 @@
+// Package cli is the command cocker: a thin front. Lifecycle verbs call systemd
+// over D-Bus and wait for the job; nothing here has to stay alive for a
+// container to live, save a client that a container in the foreground belongs
+// to. There is one file for each verb. It may import every package of cocker
+// but the commands.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+)
+
+// The exit statuses of cocker itself. "cocker run" ends with that of its
+// container, and with exitRun when there was none to end.
+const (
+	exitFailure = 1
+	exitRun     = 125 // as docker, podman and chroot(1) have it
+)
+
+// streams are where a command reads and writes. They are files, since a
+// container in the foreground inherits them.
+type streams struct {
+	in, out, err *os.File
+	version      string
+}
+
+// exitError ends the program with a status and no words: somebody else has said
+// what there is to say.
+type exitError int
+
+func (e exitError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// Run runs the command line args of the program of that version and returns its
+// exit status.
+func Run(version string, args []string, in, out, err *os.File) int {
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	defer stop()
+	root := Command(version, in, out, err)
+	root.SetArgs(args)
+	command, failure := root.ExecuteContextC(ctx)
+	return report(err, command, failure)
+}
+
+// Command is the whole command line, for Run and for the manual pages.
+func Command(version string, in, out, err *os.File) *cobra.Command {
+	s := &streams{in, out, err, version}
+	root := &cobra.Command{
+		Use:   "cocker",
+		Short: "Containers as systemd units, without a daemon",
+		Long: `cocker runs containers as units of systemd. A container is a file,
+/etc/cocker/containers/NAME.toml; its unit is cocker@NAME.service, and
+systemctl, journalctl and machinectl work on it as on any other unit.
+This command adds what they do not have: images, checks, containers
+without a file ("cocker run"), and short ways to what is used most.`,
+		Example: `  cocker image demo                         # make an image to try things with
+  cocker run -it demo sh                    # a shell in a container
+  cocker create web demo httpd -f -p 80     # write /etc/cocker/containers/web.toml
+  systemctl enable --now cocker@web         # start it, now and at boot`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetIn(in)
+	root.SetOut(out)
+	root.SetErr(err)
+	root.SetFlagErrorFunc(flagError)
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
+	for _, add := range commands() {
+		root.AddCommand(add(s))
+	}
+	addCompletion(root)
+	return root
+}
+
+// addCompletion adds the scripts of cobra for the shells that Linux has.
+func addCompletion(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		for _, shell := range c.Commands() {
+			if shell.Name() == "powershell" {
+				c.RemoveCommand(shell)
+			}
+		}
+	}
+}
+
+// commands lists the verbs; each is in a file of its name.
+func commands() []func(*streams) *cobra.Command {
+	return []func(*streams) *cobra.Command{
+		checkCommand, createCommand, runCommand, psCommand, startCommand, stopCommand, restartCommand,
+		killCommand, rmCommand, inspectCommand, logsCommand, imageCommand, versionCommand,
+	}
+}
+
+func flagError(c *cobra.Command, err error) error {
+	return fmt.Errorf("%w (see \"%s --help\")", err, c.CommandPath())
+}
+
+// report says what went wrong, each problem on a line of its own, and returns
+// the exit status.
+func report(w io.Writer, command *cobra.Command, err error) int {
+	var exit exitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit):
+		return int(exit)
+	}
+	prefix := "cocker: "
+	if command.HasParent() {
+		prefix += strings.TrimPrefix(command.CommandPath(), "cocker ") + ": "
+	}
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		fmt.Fprintln(w, prefix+line)
+	}
+	if command.Name() == "run" {
+		return exitRun
+	}
+	return exitFailure
+}
+
+// asRoot makes a command say at once that it is root's.
+func asRoot(c *cobra.Command) *cobra.Command {
+	c.PreRunE = func(*cobra.Command, []string) error {
+		if os.Geteuid() != 0 {
+			return errors.New("only root may do this; use sudo or a root shell")
+		}
+		return nil
+	}
+	return c
+}

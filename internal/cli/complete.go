@@ -1,0 +1,69 @@
+package cli
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cocker/cocker/config"
+	"github.com/cocker/cocker/image"
+	"github.com/cocker/cocker/internal/paths"
+)
+
+const noFiles = cobra.ShellCompDirectiveNoFileComp
+
+// completeContainers offers the containers that are not on the line yet.
+func completeContainers(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	names, _ := config.List(paths.ConfigDirs())
+	return without(names, args), noFiles
+}
+
+// completeImages offers the images that are not on the line yet.
+func completeImages(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	return without(imageNames(), args), noFiles
+}
+
+// completeImageAt offers images as argument number n, and files after it.
+func completeImageAt(n int) cobra.CompletionFunc {
+	return func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		switch {
+		case len(args) < n:
+			return nil, noFiles
+		case len(args) == n:
+			return imageNames(), noFiles
+		}
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+}
+
+func imageNames() []string {
+	list, _ := image.Open(paths.State).List()
+	var names []string
+	for _, i := range list {
+		if i.Reference != "" {
+			names = append(names, i.Reference)
+		}
+	}
+	return names
+}
+
+func without(all, used []string) []string {
+	var rest []string
+	for _, name := range all {
+		if !strings.Contains("\n"+strings.Join(used, "\n")+"\n", "\n"+name+"\n") {
+			rest = append(rest, name)
+		}
+	}
+	return rest
+}
+
+// completeFlags offers the values of flags that have only a few.
+func completeFlags(c *cobra.Command) {
+	for flag, values := range map[string][]string{
+		"init":    {string(config.InitCocker), string(config.InitNone)},
+		"network": {string(config.NetworkBridge), string(config.NetworkHost), string(config.NetworkNone)},
+	} {
+		// The only error is a flag that does not exist, which a test would see.
+		_ = c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, noFiles))
+	}
+}

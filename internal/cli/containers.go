@@ -1,0 +1,171 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/cocker/cocker/config"
+	"github.com/cocker/cocker/internal/paths"
+	"github.com/cocker/cocker/scope"
+	"github.com/cocker/cocker/units"
+)
+
+// container is one container as its file and systemd know it.
+type container struct {
+	Name    string
+	File    string            // "": it has none
+	Config  *config.Container // what is right in the file; nil without a file
+	Problem error             // what is wrong with the file
+	Unit    scope.Unit        // of the possible units the one that counts
+	Data    bool              // there is nothing but what it wrote
+}
+
+// unitPatterns match the units of all containers.
+func unitPatterns() []string {
+	return []string{units.Service("*"), units.TransientService("*"), units.Scope("*")}
+}
+
+// collect finds every container that has a file, a loaded unit or data, by name.
+func collect(ctx context.Context, m *scope.Manager) ([]container, error) {
+	byName := map[string]*container{}
+	locations, err := config.Scan(paths.ConfigDirs())
+	for _, l := range locations {
+		c := &container{Name: l.Name, File: l.File}
+		c.Config, c.Problem = l.Read()
+		byName[l.Name] = c
+	}
+	loaded, listErr := m.List(ctx, unitPatterns()...)
+	for _, u := range loaded {
+		name, ok := units.ContainerOf(u.Name)
+		if !ok || config.ValidName(name) != nil {
+			continue
+		}
+		if byName[name] == nil {
+			if !u.Running() && u.ActiveState != "failed" {
+				continue // some unit refers to a container that does not exist
+			}
+			byName[name] = &container{Name: name}
+		}
+		byName[name].Unit = moreTelling(byName[name].Unit, u)
+	}
+	left, dataErr := dataNames()
+	for _, name := range left {
+		if byName[name] == nil {
+			byName[name] = &container{Name: name, Data: true}
+		}
+	}
+	all := make([]container, 0, len(byName))
+	for _, c := range byName {
+		if c.Unit.Name == "" {
+			c.Unit = scope.Unit{Name: units.Service(c.Name), ActiveState: "inactive"}
+		}
+		all = append(all, *c)
+	}
+	slices.SortFunc(all, func(a, b container) int { return cmp.Compare(a.Name, b.Name) })
+	return all, errors.Join(err, listErr, dataErr)
+}
+
+// moreTelling picks the unit that says more about a container: one that runs,
+// then one that failed.
+func moreTelling(a, b scope.Unit) scope.Unit {
+	weight := func(u scope.Unit) int {
+		switch {
+		case u.Running():
+			return 3
+		case u.ActiveState == "failed":
+			return 2
+		case u.Name != "":
+			return 1
+		}
+		return 0
+	}
+	if weight(b) > weight(a) {
+		return b
+	}
+	return a
+}
+
+// unitOf finds the unit of a container's name: the one that runs, or the one
+// that would be started.
+func unitOf(ctx context.Context, m *scope.Manager, name string) (scope.Unit, error) {
+	if err := config.ValidName(name); err != nil {
+		return scope.Unit{}, err
+	}
+	loaded, err := m.List(ctx, units.Service(name), units.TransientService(name), units.Scope(name))
+	if err != nil {
+		return scope.Unit{}, err
+	}
+	best := scope.Unit{}
+	for _, u := range loaded {
+		best = moreTelling(best, u)
+	}
+	if best.Name == "" {
+		best.Name = units.Service(name)
+	}
+	return m.Unit(ctx, best.Name)
+}
+
+// state is the word that people read.
+func (c container) state() string {
+	if c.Data {
+		return "no file"
+	}
+	return stateWord(c.Unit.ActiveState)
+}
+
+func stateWord(active string) string {
+	words := map[string]string{"active": "running", "inactive": "stopped", "": "stopped", "activating": "starting",
+		"deactivating": "stopping"}
+	if word, ok := words[active]; ok {
+		return word
+	}
+	return active // failed, reloading, maintenance, ...
+}
+
+// images is what the container is made of, lowest first.
+func (c container) images() []string {
+	if c.Config == nil {
+		return nil
+	}
+	return c.Config.Images
+}
+
+func (c container) ports() []string {
+	ports := []string{}
+	if c.Config != nil {
+		for _, p := range c.Config.Network.Ports {
+			ports = append(ports, p.String())
+		}
+	}
+	return ports
+}
+
+// address is the address that the container holds now; "" if it has none of its
+// own. It is read back from the lease, see netsetup.Acquire.
+func (c container) address() string {
+	target, err := os.Readlink(filepath.Join(paths.Networks, config.DefaultNetwork, "by-name", c.Name))
+	if err != nil {
+		return ""
+	}
+	return target
+}
+
+// notFound says that there is no container of a name, and what was meant.
+func notFound(name string) error {
+	_, err := config.Find(paths.ConfigDirs(), name)
+	if err == nil {
+		return nil
+	}
+	names, _ := config.List(paths.ConfigDirs())
+	for _, other := range names {
+		if strings.EqualFold(other, name) || strings.HasPrefix(other, name) {
+			return errors.Join(err, errors.New("did you mean "+other+"?"))
+		}
+	}
+	return err
+}

@@ -1,0 +1,277 @@
+package cli
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/cocker/cocker/config"
+)
+
+// containerFlag is one flag that sets something of a container. The flags of
+// "create" and "run" are the rows of containerFlags, so that each key of the
+// schema is written down once.
+type containerFlag struct {
+	name, short string
+	kind        string // what the help calls the value; "": a switch
+	usage       string
+	set         func(c *config.Container, value string) error
+}
+
+func containerFlags() []containerFlag {
+	return slices.Concat(processFlags(), placeFlags(), resourceFlags(), unitFlags())
+}
+
+func processFlags() []containerFlag {
+	return []containerFlag{
+		{"description", "", "TEXT", "what the container is, for systemctl status", func(c *config.Container, v string) error { c.Description = v; return nil }},
+		{"init", "", "MODE", `PID 1: "cocker" (cocker's init) or "none" (the command)`, func(c *config.Container, v string) error { c.Init = config.InitMode(v); return nil }},
+		{"notify-ready", "", "", "the container sends READY=1 itself (sd_notify)", func(c *config.Container, v string) error { c.NotifyReady = v == "true"; return nil }},
+		{"entrypoint", "", "WORD", "the program in front of the command, once for each of its words; \"\": none", setEntrypoint},
+		{"user", "u", "USER[:GROUP]", "who runs the command, by name or number", func(c *config.Container, v string) error { c.User = v; return nil }},
+		{"workdir", "w", "DIR", "where the command starts", func(c *config.Container, v string) error { c.WorkDir = v; return nil }},
+		{"hostname", "", "NAME", "the container's host name (default: its name)", func(c *config.Container, v string) error { c.Hostname = v; return nil }},
+		{"stop-signal", "", "SIGNAL", "what asks the command to end (default: the image's, SIGTERM)", func(c *config.Container, v string) error { c.StopSignal = v; return nil }},
+		{"env", "e", "NAME[=VALUE]", "set a variable; without a value: as it is here", setVariable},
+		{"env-file", "", "FILE", "set variables from lines NAME=VALUE", setVariables},
+	}
+}
+
+func placeFlags() []containerFlag {
+	return []containerFlag{
+		{"network", "", "MODE", `"bridge" (own address, NAT), "host" or "none"`, func(c *config.Container, v string) error { c.Network.Mode = config.NetworkMode(v); return nil }},
+		{"ip", "", "ADDRESS", "a fixed address (default: leased)", setAddress},
+		{"publish", "p", "[ADDRESS:]PORT:PORT[/udp]", "publish a port: the host's, then the container's", addPort},
+		{"volume", "v", "SOURCE:TARGET[:OPTION,...]", "mount a path of the host; options are ro, rw, idmap, noidmap", addBind},
+		{"tmpfs", "", "TARGET[:SIZE]", "mount memory", addTmpfs},
+		{"mount", "", "KEY=VALUE,...", "mount with the keys type, source, target, read_only, idmap, size", addMount},
+	}
+}
+
+func resourceFlags() []containerFlag {
+	return []containerFlag{
+		{"memory", "m", "SIZE", "hard limit of memory: 512M, 50%, infinity (MemoryMax=)", func(c *config.Container, v string) error { c.Resources.MemoryMax = v; return nil }},
+		{"memory-high", "", "SIZE", "memory above this is slowed down and reclaimed (MemoryHigh=)", func(c *config.Container, v string) error { c.Resources.MemoryHigh = v; return nil }},
+		{"cpu-quota", "", "PERCENT", "CPU time: 50%, or 200% for two CPUs (CPUQuota=)", func(c *config.Container, v string) error { c.Resources.CPUQuota = v; return nil }},
+		{"cpu-weight", "", "1..10000", "share of the CPU time (CPUWeight=, default 100)", func(c *config.Container, v string) error { return setWeight(&c.Resources.CPUWeight, v) }},
+		{"cpus", "", "LIST", "CPUs it may use: 0-1,4 (AllowedCPUs=)", func(c *config.Container, v string) error { c.Resources.CPUs = v; return nil }},
+		{"tasks-max", "", "NUMBER", "limit of processes and threads (TasksMax=)", func(c *config.Container, v string) error { c.Resources.TasksMax = v; return nil }},
+		{"io-weight", "", "1..10000", "share of the disks' time (IOWeight=, default 100)", func(c *config.Container, v string) error { return setWeight(&c.Resources.IOWeight, v) }},
+	}
+}
+
+func unitFlags() []containerFlag {
+	return []containerFlag{
+		{"unit", "", "KEY=VALUE", "a directive of systemd.unit(5)", func(c *config.Container, v string) error { return addDirective(&c.Unit, v) }},
+		{"service", "", "KEY=VALUE", "a directive of systemd.service(5) and the pages it names", func(c *config.Container, v string) error { return addDirective(&c.Service, v) }},
+	}
+}
+
+// installFlags are those of containers that outlive a reboot.
+func installFlags() []containerFlag {
+	return []containerFlag{
+		{"wanted-by", "", "UNIT", "start it with this unit, such as multi-user.target", func(c *config.Container, v string) error {
+			c.Install.WantedBy = append(c.Install.WantedBy, v)
+			return nil
+		}},
+		{"required-by", "", "UNIT", "as --wanted-by; the unit fails if the container does", func(c *config.Container, v string) error {
+			c.Install.RequiredBy = append(c.Install.RequiredBy, v)
+			return nil
+		}},
+	}
+}
+
+// boundFlag is a containerFlag as pflag sees it.
+type boundFlag struct {
+	containerFlag
+	container *config.Container
+}
+
+func (f boundFlag) String() string     { return "" }
+func (f boundFlag) Set(v string) error { return f.set(f.container, v) }
+
+// Type is what the help shows for the value; pflag shows none for a "bool".
+func (f boundFlag) Type() string {
+	if f.kind == "" {
+		return "bool"
+	}
+	return f.kind
+}
+
+// bind adds flags to a command that set parts of c.
+func bind(c *config.Container, command *cobra.Command, flags []containerFlag) {
+	for _, f := range flags {
+		flag := command.Flags().VarPF(boundFlag{f, c}, f.name, f.short, f.usage)
+		if f.kind == "" {
+			flag.NoOptDefVal = "true"
+		}
+	}
+	command.Flags().SortFlags = false
+	command.Flags().SetInterspersed(false) // what follows the image is the command's
+	completeFlags(command)
+}
+
+var _ pflag.Value = boundFlag{}
+
+// newContainer is a container with the defaults of a file that says nothing.
+func newContainer() *config.Container {
+	return &config.Container{Init: config.InitCocker, Network: config.Network{Mode: config.NetworkBridge}}
+}
+
+// setImage takes the argument IMAGE: one name, or several from the lowest up.
+func setImage(c *config.Container, argument string) { c.Images = strings.Split(argument, ",") }
+
+// setEntrypoint adds a word. The empty one stands for an entry point of no words,
+// which takes the image's away.
+func setEntrypoint(c *config.Container, v string) error {
+	if c.Entrypoint == nil {
+		c.Entrypoint = []string{}
+	}
+	if v != "" {
+		c.Entrypoint = append(c.Entrypoint, v)
+	}
+	return nil
+}
+
+func setVariable(c *config.Container, v string) error {
+	name, value, given := strings.Cut(v, "=")
+	if !given {
+		if value, given = os.LookupEnv(name); !given {
+			return fmt.Errorf("%q is not set here; write %s=VALUE", name, name)
+		}
+	}
+	c.Environment = slices.DeleteFunc(c.Environment, func(e config.EnvironmentVariable) bool { return e.Name == name })
+	c.Environment = append(c.Environment, config.EnvironmentVariable{Name: name, Value: value})
+	return nil
+}
+
+// setVariables reads lines as docker does: a line is a variable or, with "#", a
+// comment; there are no quotes.
+func setVariables(c *config.Container, file string) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimRight(line, "\r\n")
+		if trimmed := strings.TrimSpace(line); trimmed == "" || trimmed[0] == '#' {
+			continue
+		}
+		if err := setVariable(c, strings.TrimLeft(line, " \t")); err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+	}
+	return nil
+}
+
+func setAddress(c *config.Container, v string) (err error) {
+	c.Network.Address, err = netip.ParseAddr(v)
+	return err
+}
+
+func addPort(c *config.Container, v string) error {
+	port, err := config.ParsePort(v)
+	c.Network.Ports = append(c.Network.Ports, port)
+	return err
+}
+
+// addBind takes a source below the current directory when it begins with "./"
+// or "../", as a shell would; other names without "/" would be volumes.
+func addBind(c *config.Container, v string) error {
+	parts := strings.Split(v, ":")
+	if len(parts) < 2 || len(parts) > 3 {
+		return fmt.Errorf("write SOURCE:TARGET or SOURCE:TARGET:ro; for a path with a colon use --mount")
+	}
+	m := config.Mount{Type: config.MountBind, Source: parts[0], Target: parts[1]}
+	if len(parts) == 3 {
+		for option := range strings.SplitSeq(parts[2], ",") {
+			if err := setBindOption(&m, option); err != nil {
+				return err
+			}
+		}
+	}
+	return appendMount(c, m)
+}
+
+func setBindOption(m *config.Mount, option string) error {
+	switch option {
+	case "ro", "rw":
+		m.ReadOnly = option == "ro"
+	case "idmap", "noidmap":
+		m.IDMap = new(bool)
+		*m.IDMap = option == "idmap"
+	default:
+		return fmt.Errorf("%q is not an option; known are ro, rw, idmap, noidmap", option)
+	}
+	return nil
+}
+
+func appendMount(c *config.Container, m config.Mount) (err error) {
+	if strings.HasPrefix(m.Source, "./") || strings.HasPrefix(m.Source, "../") || m.Source == "." || m.Source == ".." {
+		if m.Source, err = filepath.Abs(m.Source); err != nil {
+			return err
+		}
+	}
+	c.Mounts = append(c.Mounts, m)
+	return nil
+}
+
+func addTmpfs(c *config.Container, v string) (err error) {
+	target, size, sized := strings.Cut(v, ":")
+	m := config.Mount{Type: config.MountTmpfs, Target: target}
+	if sized {
+		if m.Size, err = config.ParseSize(size); err != nil {
+			return err
+		}
+	}
+	return appendMount(c, m)
+}
+
+func addMount(c *config.Container, v string) (err error) {
+	m := config.Mount{Type: config.MountBind}
+	for field := range strings.SplitSeq(v, ",") {
+		key, value, given := strings.Cut(field, "=")
+		switch key {
+		case "type":
+			m.Type = config.MountType(value)
+		case "source":
+			m.Source = value
+		case "target":
+			m.Target = value
+		case "read_only":
+			m.ReadOnly = value == "true" || !given
+		case "idmap":
+			m.IDMap = new(bool)
+			*m.IDMap = value == "true" || !given
+		case "size":
+			if m.Size, err = config.ParseSize(value); err != nil {
+				return err
+			}
+		default:
+			return fmt.Errorf("unknown key %q; known are type, source, target, read_only, idmap, size", key)
+		}
+	}
+	return appendMount(c, m)
+}
+
+func setWeight(to *uint64, v string) error {
+	if _, err := fmt.Sscanf(v, "%d", to); err != nil || fmt.Sprint(*to) != v || *to == 0 {
+		return fmt.Errorf("%q is no number from 1 to 10000", v)
+	}
+	return nil
+}
+
+func addDirective(to *[]config.Directive, v string) error {
+	key, value, given := strings.Cut(v, "=")
+	if !given {
+		return fmt.Errorf("write KEY=VALUE")
+	}
+	*to = append(*to, config.Directive{Key: key, Value: value})
+	return nil
+}

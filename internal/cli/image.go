@@ -1,0 +1,191 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cocker/cocker/image"
+	"github.com/cocker/cocker/internal/paths"
+	"github.com/cocker/cocker/launch"
+)
+
+func imageCommand(s *streams) *cobra.Command {
+	command := &cobra.Command{
+		Use:   "image",
+		Short: "Import, list and remove images",
+		Long: `Images are kept in /var/lib/cocker/oci, a standard OCI image layout that
+other tools read: skopeo inspect oci:/var/lib/cocker/oci:demo:1.0`,
+		Args: func(c *cobra.Command, args []string) error {
+			return fmt.Errorf("say what to do: import, ls, rm, inspect or demo (see \"%s --help\")", c.CommandPath())
+		},
+		RunE: func(*cobra.Command, []string) error { return nil },
+	}
+	for _, add := range []func(*streams) *cobra.Command{imageListCommand, imageImportCommand, imageDemoCommand, imageRemoveCommand, imageInspectCommand} {
+		command.AddCommand(add(s))
+	}
+	return command
+}
+
+func imageListCommand(s *streams) *cobra.Command {
+	asJSON := false
+	command := &cobra.Command{
+		Use:               "ls",
+		Aliases:           []string{"list"},
+		Short:             "List images",
+		Args:              cobra.NoArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(*cobra.Command, []string) error {
+			list, err := image.Open(paths.State).List()
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(s.out, imageEntries(list))
+			}
+			return printTable(s.out, []string{"IMAGE", "DIGEST", "LAYERS", "SIZE", "CREATED"}, imageRows(list, time.Now()))
+		},
+	}
+	command.Flags().BoolVar(&asJSON, "json", false, "print them as JSON")
+	return asRoot(command)
+}
+
+type imageEntry struct {
+	Reference string     `json:"reference,omitempty"`
+	Digest    string     `json:"digest"`
+	Layers    int        `json:"layers"`
+	Size      int64      `json:"size"` // bytes, compressed
+	Created   *time.Time `json:"created,omitempty"`
+	Problem   string     `json:"problem,omitempty"`
+}
+
+func imageEntries(list []image.Summary) []imageEntry {
+	entries := make([]imageEntry, 0, len(list))
+	for _, i := range list {
+		e := imageEntry{Reference: i.Reference, Digest: i.Digest, Layers: i.Layers, Size: i.Size}
+		if !i.Created.IsZero() {
+			e.Created = &i.Created
+		}
+		if i.Problem != nil {
+			e.Problem = i.Problem.Error()
+		}
+		entries = append(entries, e)
+	}
+	return entries
+}
+
+func imageRows(list []image.Summary, now time.Time) [][]string {
+	var rows [][]string
+	for _, i := range list {
+		created := ""
+		if !i.Created.IsZero() {
+			created = ago(now, i.Created) + " ago"
+		}
+		if i.Problem != nil {
+			created = "damaged: " + i.Problem.Error()
+		}
+		rows = append(rows, []string{i.Reference, shortDigest(i.Digest), strconv.Itoa(i.Layers), byteSize(i.Size), created})
+	}
+	return rows
+}
+
+// shortDigest is enough of a digest to tell images apart by eye.
+func shortDigest(digest string) string {
+	return digest[:min(len(digest), len("sha256:")+12)]
+}
+
+func imageRemoveCommand(s *streams) *cobra.Command {
+	command := &cobra.Command{
+		Use:     "rm IMAGE...",
+		Aliases: []string{"remove"},
+		Short:   "Remove images, and the layers that no other image needs",
+		Long: `Rm takes the name of an image away, and deletes what no other image needs.
+An image that a running container stands on is refused.`,
+		Example:           "  cocker image rm demo:1.0",
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: completeImages,
+		RunE: func(_ *cobra.Command, refs []string) error {
+			var errs []error
+			for _, ref := range refs {
+				errs = append(errs, image.Open(paths.State).Remove(ref, layersInUse))
+			}
+			return errors.Join(errs...)
+		},
+	}
+	return asRoot(command)
+}
+
+// layersInUse are the layers that running containers stand on, by what their
+// launchers wrote down: an image may have got another name or content since.
+func layersInUse() ([]string, error) {
+	states, err := launch.States()
+	var layers []string
+	for _, state := range states {
+		if state.Running() || state.Leader == 0 { // 0: it is about to start
+			layers = append(layers, state.Layers...)
+		}
+	}
+	return layers, err
+}
+
+func imageInspectCommand(s *streams) *cobra.Command {
+	asJSON := false
+	command := &cobra.Command{
+		Use:               "inspect IMAGE",
+		Short:             "Show what an image says about itself",
+		Example:           "  cocker image inspect demo",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeImages,
+		RunE: func(_ *cobra.Command, args []string) error {
+			i, err := image.Open(paths.State).Resolve(args[0])
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(s.out, imageDetailsOf(i))
+			}
+			return printOutline(s.out, imageDetailsOf(i))
+		},
+	}
+	command.Flags().BoolVar(&asJSON, "json", false, "print it as JSON")
+	return asRoot(command)
+}
+
+type imageDetails struct {
+	Reference    string            `json:"reference,omitempty"`
+	Digest       string            `json:"digest"`
+	Created      *time.Time        `json:"created,omitempty"`
+	Size         int64             `json:"size"`
+	Entrypoint   []string          `json:"entrypoint,omitempty"`
+	Command      []string          `json:"command,omitempty"`
+	Environment  []string          `json:"environment,omitempty"`
+	User         string            `json:"user,omitempty"`
+	WorkDir      string            `json:"workdir,omitempty"`
+	StopSignal   string            `json:"stop_signal,omitempty"`
+	ExposedPorts []string          `json:"exposed_ports,omitempty"`
+	Volumes      []string          `json:"volumes,omitempty"`
+	Labels       map[string]string `json:"labels,omitempty"`
+	Layers       []imageLayer      `json:"layers"`
+}
+
+type imageLayer struct {
+	DiffID    string `json:"diff_id"`
+	Directory string `json:"directory"`
+}
+
+func imageDetailsOf(i *image.Image) imageDetails {
+	d := imageDetails{Reference: i.Reference, Digest: i.Digest, Size: i.Size, Entrypoint: i.Config.Entrypoint,
+		Command: i.Config.Command, Environment: i.Config.Environment, User: i.Config.User, WorkDir: i.Config.WorkDir,
+		StopSignal: i.Config.StopSignal, ExposedPorts: i.Config.ExposedPorts, Volumes: i.Config.Volumes, Labels: i.Config.Labels}
+	if !i.Created.IsZero() {
+		d.Created = &i.Created
+	}
+	for n, id := range i.DiffIDs {
+		d.Layers = append(d.Layers, imageLayer{id, filepath.Clean(i.Layers[n])})
+	}
+	return d
+}

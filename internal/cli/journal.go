@@ -1,0 +1,51 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/cocker/cocker/scope"
+)
+
+// journalLines is how much of the journal an error quotes.
+const journalLines = "6"
+
+// withJournal adds to an error of a job the last lines that the processes of its
+// unit have logged since it began: the reason is there more often than in the
+// unit's state.
+func withJournal(err error, began time.Time) error {
+	var job *scope.JobError
+	if !errors.As(err, &job) {
+		return err
+	}
+	if job.State.StatusText != "" {
+		return err // the launcher has told systemd the reason, and so the error has it
+	}
+	lines := journalTail(job.Unit, began)
+	if lines == "" {
+		return errors.Join(err, errors.New(`see "systemctl status `+job.Unit+`"`))
+	}
+	return errors.Join(err, errors.New(lines))
+}
+
+// journalTail is the end of what a unit's processes logged. An error gives "":
+// the journal is only a help here.
+func journalTail(unit string, since time.Time) string {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	_ = exec.CommandContext(ctx, "journalctl", "--sync").Run() // what was logged just now is in no file yet
+	out, err := exec.CommandContext(ctx, "journalctl", "--lines="+journalLines, fmt.Sprintf("--since=@%d", since.Unix()),
+		"--output=cat", "--quiet", "--no-pager", "_SYSTEMD_UNIT="+unit).Output()
+	if err != nil {
+		return ""
+	}
+	var b strings.Builder
+	for line := range strings.Lines(string(out)) {
+		b.WriteString("  " + oneLine(strings.TrimRight(line, "\n")) + "\n")
+	}
+	return strings.TrimRight(b.String(), "\n")
+}

@@ -1,0 +1,127 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cocker/cocker/config"
+	"github.com/cocker/cocker/launch"
+	"github.com/cocker/cocker/scope"
+	"github.com/cocker/cocker/units"
+)
+
+func rmCommand(s *streams) *cobra.Command {
+	force, keepData := false, false
+	command := &cobra.Command{
+		Use:     "rm NAME...",
+		Aliases: []string{"destroy"},
+		Short:   "Remove containers with everything they wrote",
+		Long: `Rm removes containers for good, without asking: the file and its drop-ins,
+what the container wrote, its user ids, and the links of "systemctl enable".
+Images and mounted paths of the host stay. A container that runs is refused
+unless --force is given. All names are tried; the exit status is 1 if one
+could not be removed.`,
+		Example:           "  cocker rm web\n  cocker rm --force --keep-data web",
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: completeContainers,
+		RunE: func(c *cobra.Command, names []string) error {
+			return removeAll(c.Context(), names, force, keepData)
+		},
+	}
+	command.Flags().BoolVarP(&force, "force", "f", false, "stop it first if it runs")
+	command.Flags().BoolVar(&keepData, "keep-data", false, "keep what it wrote, for a container that \"cocker create\" makes with the same name")
+	return asRoot(command)
+}
+
+func removeAll(ctx context.Context, names []string, force, keepData bool) error {
+	m, err := scope.Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	var errs []error
+	reload := false
+	for _, name := range slices.Compact(slices.Sorted(slices.Values(names))) {
+		u, err := m.Unit(ctx, units.Service(name))
+		reload = reload || err == nil && hasDropIn(u)
+		if err := remove(ctx, m, name, force, keepData); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if reload {
+		errs = append(errs, m.Reload(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// remove goes from the outside in, and the file last: after an interruption the
+// container is still listed and can be removed again.
+func remove(ctx context.Context, m *scope.Manager, name string, force, keepData bool) error {
+	u, err := existing(ctx, m, name)
+	if err != nil {
+		if !leftData(name) || !errors.Is(err, config.ErrNotFound) {
+			return err
+		}
+	}
+	files, err := removableFiles(name)
+	if err != nil {
+		return err
+	}
+	if u.Running() {
+		if !force {
+			return fmt.Errorf("%s is %s; stop it first, or use --force", name, stateWord(u.ActiveState))
+		}
+		if err := stopUnit(ctx, m, u.Name, name); err != nil {
+			return err
+		}
+	}
+	if err := m.Disable(ctx, units.Service(name)); err != nil {
+		return err
+	}
+	if err := removeData(name, keepData); err != nil {
+		return fmt.Errorf("remove data of %s: %w", name, err)
+	}
+	for _, file := range files {
+		if err := os.RemoveAll(file); err != nil {
+			return err
+		}
+	}
+	return m.ResetFailed(ctx, units.Service(name))
+}
+
+func removeData(name string, keep bool) error {
+	if !keep {
+		return launch.Remove(name)
+	}
+	if err := launch.Cleanup(name); err != nil {
+		return err
+	}
+	return keepData(name)
+}
+
+// removableFiles are the file of a container and its drop-in directories, drop-ins
+// first. A file of a package is the package manager's to remove.
+func removableFiles(name string) ([]string, error) {
+	var files []string
+	for _, dir := range []string{etcDir, runtimeDir} {
+		file := containerFile(dir, name)
+		for _, path := range []string{file + ".d", file} {
+			if _, err := os.Lstat(path); err == nil {
+				files = append(files, path)
+			} else if !errors.Is(err, fs.ErrNotExist) {
+				return nil, err
+			}
+		}
+	}
+	vendor := containerFile("/usr/lib/cocker", name)
+	if _, err := os.Lstat(vendor); err == nil {
+		return nil, fmt.Errorf("%s belongs to a package; to hide it: ln -s /dev/null %s", vendor, containerFile(etcDir, name))
+	}
+	return files, nil
+}

@@ -1,0 +1,181 @@
+// Package handoff is what cocker-launch tells cocker-init, and how: one
+// descriptor, a plan in one direction, reports in the other. Both programs must
+// come from the same build. It imports nothing of cocker.
+package handoff
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+// The descriptors that cocker-init starts with, beside 0, 1 and 2.
+const (
+	ChannelFD = 3 // the stream socket to the launcher
+	NotifyFD  = 4 // a datagram socket connected to systemd's notification socket; only with Plan.Announce
+)
+
+// Paths inside the launcher's stage, the root that cocker-init starts in.
+const (
+	StageRoot = "/root"        // the container's root file system
+	StageInit = "/cocker-init" // this build's cocker-init, read-only
+)
+
+// NotifySocket is the path in the container of the socket for sd_notify(3), as
+// the container interface of systemd names it.
+const NotifySocket = "/run/host/notify"
+
+// Plan is all that cocker-init needs to know of its container. It is sent once.
+type Plan struct {
+	Hostname     string
+	Command      []string // what runs; never empty
+	Environment  []string // "NAME=VALUE"
+	User         string   // "", "name", "id", "name:group", ...
+	WorkDir      string
+	StopSignal   int    // what a stop request is for the command
+	Capabilities uint64 // the bounding set, bit n is capability n
+
+	Exec          bool // the command replaces init: it is PID 1 itself
+	Foreground    bool // a caller waits: SIGINT is the command's, and the caller's death is the container's
+	Terminal      bool // standard input is a terminal that shall control the command
+	OwnNetwork    bool // the network namespace is the container's own
+	HostSys       bool // /sys is the host's already
+	ForwardNotify bool // init passes on what the command sends to NotifySocket
+
+	// Announce is what init, as the unit's main process by then, tells systemd
+	// when the command runs; "": there is no unit that waits for it.
+	Announce string
+}
+
+// The reports of cocker-init, in the order they come.
+const (
+	assembled = "assembled" // the root file system is complete
+	started   = "started"   // the command runs
+	failed    = "failed "   // followed by the reason
+	proceed   = "proceed"   // the launcher's answer: network and registration are done
+)
+
+// ErrGone is returned when the other side has ended without a word.
+var ErrGone = errors.New("ended without a report")
+
+// Launcher is the launcher's end of the channel.
+type Launcher struct {
+	file   *os.File
+	reader *bufio.Reader
+}
+
+// maxReports bounds what the launcher reads: init is in the container's hands.
+const maxReports = 64 << 10
+
+// NewLauncher returns the launcher's end on file.
+func NewLauncher(file *os.File) *Launcher {
+	return &Launcher{file: file, reader: bufio.NewReader(io.LimitReader(file, maxReports))}
+}
+
+// SendPlan sends the plan; it must come first.
+func (l *Launcher) SendPlan(plan *Plan) error {
+	if err := json.NewEncoder(l.file).Encode(plan); err != nil {
+		return fmt.Errorf("send plan to init: %w", err)
+	}
+	return nil
+}
+
+// WaitAssembled waits until init has made the root file system the container's.
+func (l *Launcher) WaitAssembled() error { return l.wait(assembled) }
+
+// Proceed lets init start the command and waits until it runs. With
+// Plan.Exec the end of the channel is the success: execve(2) closed it.
+func (l *Launcher) Proceed(plan *Plan) error {
+	if _, err := fmt.Fprintln(l.file, proceed); err != nil {
+		return fmt.Errorf("tell init to proceed: %w", err)
+	}
+	err := l.wait(started)
+	if plan.Exec && errors.Is(err, ErrGone) {
+		return nil
+	}
+	return err
+}
+
+// Close closes the channel; an init that has failed ends then.
+func (l *Launcher) Close() error { return l.file.Close() }
+
+func (l *Launcher) wait(want string) error {
+	line, err := l.reader.ReadString('\n')
+	line = strings.TrimSuffix(line, "\n")
+	switch {
+	case line == want:
+		return nil
+	case strings.HasPrefix(line, failed):
+		return errors.New(unfold(strings.TrimPrefix(line, failed)))
+	case errors.Is(err, io.EOF) || err == nil:
+		return fmt.Errorf("cocker-init %w", ErrGone)
+	}
+	return fmt.Errorf("read from cocker-init: %w", err)
+}
+
+// Init is cocker-init's end of the channel.
+type Init struct {
+	file   *os.File
+	reader *bufio.Reader
+}
+
+// NewInit returns init's end on file.
+func NewInit(file *os.File) *Init {
+	return &Init{file: file, reader: bufio.NewReader(file)}
+}
+
+// ReceivePlan reads the plan.
+func (i *Init) ReceivePlan() (*Plan, error) {
+	line, err := i.reader.ReadBytes('\n')
+	if err != nil {
+		return nil, fmt.Errorf("read plan: %w", err)
+	}
+	plan := new(Plan)
+	if err := json.Unmarshal(line, plan); err != nil {
+		return nil, fmt.Errorf("read plan: %w", err)
+	}
+	return plan, nil
+}
+
+// Assembled reports that the root file system is complete.
+func (i *Init) Assembled() error { return i.say(assembled) }
+
+// WaitProceed waits for the launcher's word to go on. An error means that the
+// launcher has ended.
+func (i *Init) WaitProceed() error {
+	line, err := i.reader.ReadString('\n')
+	if strings.TrimSpace(line) != proceed {
+		return fmt.Errorf("wait for the launcher: %w", errors.Join(ErrGone, err))
+	}
+	return nil
+}
+
+// Started reports that the command runs.
+func (i *Init) Started() error { return i.say(started) }
+
+// Failed reports why the container cannot start, and waits until the launcher
+// has told the user: with this process the unit ends, and the launcher with it.
+func (i *Init) Failed(reason error) error {
+	if err := i.say(failed + fold(reason.Error())); err != nil {
+		return err
+	}
+	_, _ = i.reader.ReadByte() // ends when the launcher closes its end
+	return nil
+}
+
+func (i *Init) say(line string) error {
+	_, err := fmt.Fprintln(i.file, line)
+	return err
+}
+
+// Close closes the channel.
+func (i *Init) Close() error { return i.file.Close() }
+
+// A report is one line; the newlines of a joined error travel as a control
+// character that no message has.
+func fold(s string) string   { return strings.ReplaceAll(s, "\n", "\x1e") }
+func unfold(s string) string { return strings.ReplaceAll(s, "\x1e", "\n") }

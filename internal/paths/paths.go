@@ -1,0 +1,33 @@
+// Package paths names every directory that cocker reads or writes. It imports
+// nothing of cocker, so that each path is written down exactly once.
+package paths
+
+import "path/filepath"
+
+// Directories of the host. They are constants: a test that needs others boots a
+// test host or gives the package under test a directory of its own.
+const (
+	State      = "/var/lib/cocker"     // images, layers, writable layers
+	Runtime    = "/run/cocker"         // what cannot be read back from systemd or the kernel
+	Helpers    = "/usr/libexec/cocker" // cocker-launch and cocker-init
+	Containers = "containers"          // the directory of container files below each of ConfigDirs
+	OCI        = State + "/oci"        // the OCI image layout
+	Layers     = State + "/layers"     // unpacked layers
+	Writable   = State + "/containers" // writable layers, one directory for each container
+	IDRanges   = State + "/idranges"   // one link for each id range in use
+	Networks   = Runtime + "/networks" // leases, one directory for each network
+	Stage      = Runtime + "/stage"    // where root file systems are assembled, each in a mount namespace of its own
+	Running    = Runtime + "/state"    // one file for each running container
+)
+
+// ConfigDirs are the directories that hold containers/NAME.toml; the first one
+// that has a file of a name wins.
+func ConfigDirs() []string {
+	return []string{"/etc/cocker", "/run/cocker", "/usr/lib/cocker"}
+}
+
+// Launcher is the program of ExecStart=.
+func Launcher() string { return filepath.Join(Helpers, "cocker-launch") }
+
+// Init is the program that becomes PID 1 of a container.
+func Init() string { return filepath.Join(Helpers, "cocker-init") }

@@ -1,0 +1,74 @@
+package launch
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cocker/cocker/internal/paths"
+)
+
+// errLocked is part of an error that says that somebody else holds the lock.
+var errLocked = errors.New("is being started or removed by another process")
+
+// lockData locks the data directory of a container, which is made first if create
+// is set. The lock is on the directory itself: closing it, or the end of the
+// process, is all it takes to unlock, and no file is left behind.
+func lockData(container string, create bool) (*os.File, error) {
+	dir := writable(container)
+	for {
+		if create {
+			if err := makePrivate(dir); err != nil {
+				return nil, err
+			}
+		}
+		lock, err := os.Open(dir)
+		if create && errors.Is(err, os.ErrNotExist) {
+			continue // removed just now
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+			lock.Close()
+			return nil, fmt.Errorf("container %s %w", container, errLocked)
+		}
+		if isStill(dir, lock) {
+			return lock, nil
+		}
+		lock.Close() // another process has removed it before we had the lock
+	}
+}
+
+// makePrivate makes a data directory. What lies in it belongs to unshifted ids, so
+// that a set-user-ID program of the container's root would be the host's root's:
+// the directory above must be closed to everybody else, whoever made it.
+func makePrivate(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for _, parent := range []string{paths.Writable, paths.Layers} {
+		info, err := os.Stat(parent)
+		if err != nil {
+			return err
+		}
+		if info.Mode().Perm()&0o077 == 0 {
+			continue
+		}
+		if err := os.Chmod(parent, 0o700); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func isStill(path string, file *os.File) bool {
+	there, err := os.Stat(path)
+	if err != nil {
+		return false
+	}
+	held, err := file.Stat()
+	return err == nil && os.SameFile(there, held)
+}

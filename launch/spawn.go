@@ -1,0 +1,88 @@
+package launch
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cocker/cocker/internal/handoff"
+	"github.com/cocker/cocker/internal/linux"
+	"github.com/cocker/cocker/rootfs"
+)
+
+// child is the container's PID 1.
+type child struct {
+	pid     int
+	pidfd   int
+	channel *handoff.Launcher
+	notes   []rootfs.Note
+}
+
+// spawnInit assembles the root file system in a thread that gets a mount
+// namespace of its own and clones cocker-init from it. The thread is never
+// unlocked: the runtime ends it with the goroutine, and its namespace goes too.
+func spawnInit(spec *rootfs.Spec, flags uintptr, plan *handoff.Plan) (*child, error) {
+	type result struct {
+		child *child
+		err   error
+	}
+	results := make(chan result, 1)
+	go func() {
+		runtime.LockOSThread()
+		child, err := assembleAndClone(spec, flags, plan)
+		results <- result{child, err}
+	}()
+	r := <-results
+	return r.child, r.err
+}
+
+func assembleAndClone(spec *rootfs.Spec, flags uintptr, plan *handoff.Plan) (*child, error) {
+	notify, err := notifyConnection(plan)
+	if err != nil {
+		return nil, err
+	}
+	if notify >= 0 {
+		defer unix.Close(notify)
+	}
+	notes, err := rootfs.Assemble(spec)
+	if err != nil {
+		return nil, err
+	}
+	ours, theirs, err := socketPair()
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close()
+	c := &child{channel: handoff.NewLauncher(ours), notes: notes}
+	files := []uintptr{0, 1, 2, theirs.Fd()}
+	if notify >= 0 {
+		files = append(files, uintptr(notify))
+	}
+	c.pid, err = syscall.ForkExec(handoff.StageInit, []string{"cocker-init"}, &syscall.ProcAttr{
+		Files: files,
+		Sys: &syscall.SysProcAttr{
+			Cloneflags:                 flags,
+			UidMappings:                linux.IDMap(spec.IDBase),
+			GidMappings:                linux.IDMap(spec.IDBase),
+			GidMappingsEnableSetgroups: true,
+			Credential:                 &syscall.Credential{Uid: 0, Gid: 0},
+			PidFD:                      &c.pidfd,
+		},
+	})
+	if err != nil {
+		ours.Close()
+		return nil, fmt.Errorf("start cocker-init: %w", linux.CloneError(err))
+	}
+	return c, nil
+}
+
+func socketPair() (ours, theirs *os.File, err error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("socketpair: %w", err)
+	}
+	return os.NewFile(uintptr(pair[0]), "init"), os.NewFile(uintptr(pair[1]), "launcher"), nil
+}

@@ -1,0 +1,44 @@
+package pid1
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// limitCapabilities leaves the capabilities in set, bit n for capability n, to
+// this thread and to everything that it executes or starts: bounding, permitted
+// and effective set. The inheritable and ambient sets are empty since clone(2) made
+// the user namespace (CVE-2022-29162 was about a default that was not).
+//
+// The other threads keep theirs, and the container's root must not get hold of
+// them: execve(2), which ends them, comes next.
+func limitCapabilities(set uint64) error {
+	last := uintptr(unix.CAP_LAST_CAP)
+	for capability := uintptr(0); capability <= last; capability++ {
+		if set&(1<<capability) != 0 {
+			continue
+		}
+		err := unix.Prctl(unix.PR_CAPBSET_DROP, capability, 0, 0, 0)
+		if err == unix.EINVAL {
+			break // the kernel is older than this list
+		}
+		if err != nil {
+			return fmt.Errorf("drop capability %d: %w", capability, err)
+		}
+	}
+	return setCapabilities(set)
+}
+
+func setCapabilities(set uint64) error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	low, high := uint32(set), uint32(set>>32)
+	data := [2]unix.CapUserData{
+		{Effective: low, Permitted: low},
+		{Effective: high, Permitted: high},
+	}
+	if err := unix.Capset(&header, &data[0]); err != nil {
+		return fmt.Errorf("capset: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,199 @@
+package pid1
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cocker/cocker/internal/handoff"
+)
+
+// command is a program that is ready to be started.
+type command struct {
+	path        string
+	arguments   []string
+	environment []string
+	identity    *identity
+}
+
+// prepareCommand finds out everything about the command that can go wrong before
+// the container counts as started. The working directory is the command's
+// afterwards.
+func prepareCommand(plan *handoff.Plan) (*command, error) {
+	id, err := lookUp(plan.User)
+	if err != nil {
+		return nil, err
+	}
+	if err := enterWorkDir(plan.WorkDir, id); err != nil {
+		return nil, err
+	}
+	environment := plan.Environment
+	if _, ok := lookUpVariable(environment, "HOME"); !ok {
+		environment = append(environment, "HOME="+id.home)
+	}
+	if plan.Terminal { // as login(1) does, so that the user can open /dev/console
+		if err := unix.Fchown(0, int(id.uid), -1); err != nil {
+			return nil, fmt.Errorf("give the terminal to the user: %w", err)
+		}
+	}
+	path, err := findProgram(plan.Command[0], environment)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkLoader(path); err != nil {
+		return nil, err
+	}
+	return &command{path: path, arguments: plan.Command, environment: environment, identity: id}, nil
+}
+
+// enterWorkDir makes the working directory if it is missing, like Docker, and
+// verifies that it lies inside the root: with a directory outside of it getcwd(2)
+// says "(unreachable)" (CVE-2024-21626).
+func enterWorkDir(dir string, id *identity) error {
+	if dir == "" {
+		dir = "/"
+	}
+	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return fmt.Errorf("create working directory: %w", err)
+		}
+		if err := os.Chown(dir, int(id.uid), int(id.gid)); err != nil {
+			return fmt.Errorf("create working directory: %w", err)
+		}
+	}
+	if err := unix.Chdir(dir); err != nil {
+		return fmt.Errorf("enter working directory %q: %w", dir, err)
+	}
+	if now, err := unix.Getwd(); err != nil || !strings.HasPrefix(now, "/") {
+		return fmt.Errorf("working directory %q is outside of the container", dir)
+	}
+	return nil
+}
+
+// defaultPath is what a program is searched in if the environment has no PATH.
+const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// findProgram looks a program up as execvp(3) does, with the command's own PATH.
+func findProgram(name string, environment []string) (string, error) {
+	if strings.Contains(name, "/") {
+		return name, checkProgram(name)
+	}
+	path, ok := lookUpVariable(environment, "PATH")
+	if !ok {
+		path = defaultPath
+	}
+	for _, dir := range strings.Split(path, ":") {
+		candidate := dir + "/" + name
+		if checkProgram(candidate) == nil {
+			return candidate, nil
+		}
+	}
+	return "", fmt.Errorf("command %q is not in the container (PATH=%s)", name, path)
+}
+
+func checkProgram(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("command %q is not in the container", path)
+	case err != nil:
+		return fmt.Errorf("command: %w", err)
+	case info.IsDir():
+		return fmt.Errorf("command %q is a directory", path)
+	case info.Mode()&0o111 == 0:
+		return fmt.Errorf("command %q is not executable", path)
+	}
+	return nil
+}
+
+func lookUpVariable(environment []string, name string) (string, bool) {
+	for _, variable := range environment {
+		if value, ok := strings.CutPrefix(variable, name+"="); ok {
+			return value, true
+		}
+	}
+	return "", false
+}
+
+// becomeCommand gives this thread everything that the command shall have, so that
+// only execve(2) is left to do.
+func (c *command) becomeCommand(plan *handoff.Plan) error {
+	if err := limitCapabilities(plan.Capabilities); err != nil {
+		return err
+	}
+	if plan.Terminal {
+		if err := takeTerminal(); err != nil {
+			return err
+		}
+	}
+	if err := c.identity.assume(); err != nil {
+		return err
+	}
+	// A change of the effective user id has reset it (prctl(2)).
+	return dieWithCaller(plan)
+}
+
+// replaceInit makes this process, PID 1, the command. It returns only on failure.
+func (c *command) replaceInit() error {
+	return c.execError(syscall.Exec(c.path, c.arguments, c.environment))
+}
+
+// assume gives this thread the identity, groups first: without root they cannot
+// be set any more.
+func (id *identity) assume() error {
+	groups := make([]int, len(id.groups))
+	for i, group := range id.groups {
+		groups[i] = int(group)
+	}
+	if err := syscall.Setgroups(groups); err != nil {
+		return fmt.Errorf("set groups: %w", err)
+	}
+	if err := syscall.Setresgid(int(id.gid), int(id.gid), int(id.gid)); err != nil {
+		return fmt.Errorf("set group %d: %w", id.gid, err)
+	}
+	if err := syscall.Setresuid(int(id.uid), int(id.uid), int(id.uid)); err != nil {
+		return fmt.Errorf("set user %d: %w", id.uid, err)
+	}
+	return nil
+}
+
+func takeTerminal() error {
+	if _, err := unix.Setsid(); err != nil && !errors.Is(err, unix.EPERM) { // EPERM: leads one already
+		return fmt.Errorf("setsid: %w", err)
+	}
+	if err := unix.IoctlSetInt(0, unix.TIOCSCTTY, 0); err != nil {
+		return fmt.Errorf("take the terminal: %w", err)
+	}
+	return nil
+}
+
+// start starts the command as a child in a session of its own.
+func (c *command) start(terminal bool, stdout, stderr uintptr) (pid int, err error) {
+	pid, err = syscall.ForkExec(c.path, c.arguments, &syscall.ProcAttr{
+		Env:   c.environment,
+		Files: []uintptr{0, stdout, stderr},
+		Sys: &syscall.SysProcAttr{
+			Setsid:     true,
+			Setctty:    terminal,
+			Credential: c.identity.credential(),
+		},
+	})
+	return pid, c.execError(err)
+}
+
+// execError says what an errno of execve(2) means for a file that is there.
+func (c *command) execError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, syscall.ENOENT):
+		return fmt.Errorf("execute %q: its interpreter or dynamic loader is not in the container: %w", c.path, err)
+	case errors.Is(err, syscall.ENOEXEC):
+		return fmt.Errorf("execute %q: no program for this machine, or a script without #!: %w", c.path, err)
+	}
+	return fmt.Errorf("execute %q: %w", c.path, err)
+}

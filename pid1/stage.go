@@ -1,0 +1,77 @@
+package pid1
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cocker/cocker/internal/handoff"
+)
+
+// planVariable is the environment variable that tells the cocker-init that
+// supervises which descriptor has the plan. It is no argument, because systemctl
+// status and ps show those. Init executes itself when the root file system is complete: execve(2) leaves one thread and
+// nothing of the old memory, so what is limited by then is limited for good. To
+// limit the threads of a running Go program takes a signal to each of them for
+// each capability, 2 to 5 ms of two processors; to start it again takes 1 ms.
+const planVariable = "COCKER_INIT_PLAN"
+
+// enterSecondStage limits the capabilities and executes this program again, with
+// the descriptors of the first stage and one more, the plan. It returns only on
+// failure.
+func enterSecondStage(plan *handoff.Plan) error {
+	if err := limitCapabilities(plan.Capabilities); err != nil {
+		return err
+	}
+	kept, err := keepPlan(plan)
+	if err != nil {
+		return err
+	}
+	defer kept.Close()
+	inherited := []uintptr{handoff.ChannelFD, kept.Fd()}
+	if plan.Announce != "" {
+		inherited = append(inherited, handoff.NotifyFD)
+	}
+	for _, fd := range inherited {
+		if _, err := unix.FcntlInt(fd, unix.F_SETFD, 0); err != nil {
+			return fmt.Errorf("keep descriptor %d: %w", fd, err)
+		}
+	}
+	err = syscall.Exec("/proc/self/exe", []string{"cocker-init"}, []string{planVariable + "=" + strconv.Itoa(int(kept.Fd()))})
+	return fmt.Errorf("execute cocker-init again: %w", err)
+}
+
+// keepPlan returns a file in memory with the plan.
+func keepPlan(plan *handoff.Plan) (*os.File, error) {
+	fd, err := unix.MemfdCreate("plan", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("keep the plan: %w", err)
+	}
+	file := os.NewFile(uintptr(fd), "plan")
+	err = handoff.NewLauncher(file).SendPlan(plan)
+	if err == nil {
+		_, err = file.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("keep the plan: %w", err), file.Close())
+	}
+	return file, nil
+}
+
+// keptPlan is the descriptor of the plan that the first stage has kept; false:
+// this is the first stage.
+func keptPlan() (fd int, ok bool) {
+	fd, err := strconv.Atoi(os.Getenv(planVariable))
+	return fd, err == nil
+}
+
+func readKept(fd int) (*handoff.Plan, error) {
+	file := handoff.NewInit(os.NewFile(uintptr(fd), "plan"))
+	defer file.Close()
+	return file.ReceivePlan()
+}

@@ -1,0 +1,135 @@
+// Package tests holds the tests that see cocker as a whole: its dependencies here,
+// its behaviour on a real systemd in the files named after features.
+package tests
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/cocker/cocker"
+
+// goPackage is what go list says of a package.
+type goPackage struct {
+	ImportPath string
+	Imports    []string // direct
+	Deps       []string // all
+}
+
+// listPackages returns the packages of this module by their path within it.
+func listPackages(t *testing.T) map[string]goPackage {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports,Deps", module+"/...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	packages := map[string]goPackage{}
+	for decoder := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p goPackage
+		if err := decoder.Decode(&p); errors.Is(err, io.EOF) {
+			return packages
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		packages[strings.TrimPrefix(p.ImportPath, module+"/")] = p
+	}
+}
+
+// TestPackagesSeeOnlyWhatIsBelow pins the direction of imports between our packages.
+func TestPackagesSeeOnlyWhatIsBelow(t *testing.T) {
+	rules := []struct {
+		name string
+		may  []string // the packages of cocker it may import
+		why  string
+	}{
+		{"config", nil, "the schema is data; everything else is built on it"},
+		{"internal/paths", nil, "everything may name a path"},
+		{"internal/linux", nil, "system calls know nothing of containers"},
+		{"units", []string{"config"}, "the mapping from keys to directives is pure"},
+		{"generator", []string{"config", "units", "internal/paths"}, "it runs at every boot before anything else, and must not be able to fail in new ways"},
+		{"scope", []string{"units"}, "it starts what others have decided on"},
+		{"machine", nil, "it talks to machined about any leader"},
+		{"tests/host", nil, "a test host uses cocker as a user does"},
+	}
+	packages := listPackages(t)
+	for _, rule := range rules {
+		p, ok := packages[rule.name]
+		if !ok {
+			t.Errorf("package %s does not exist", rule.name)
+		}
+		for _, path := range p.Imports {
+			name, ours := strings.CutPrefix(path, module+"/")
+			if ours && !slices.Contains(rule.may, name) {
+				t.Errorf("%s imports %s; it may see %v: %s", rule.name, name, rule.may, rule.why)
+			}
+		}
+	}
+}
+
+func TestNobodyImportsCommands(t *testing.T) {
+	for name, p := range listPackages(t) {
+		for _, path := range p.Imports {
+			if strings.HasPrefix(path, module+"/cmd/") {
+				t.Errorf("%s imports %s: what two programs share belongs in a package of its own", name, path)
+			}
+		}
+	}
+}
+
+// TestLibrariesHaveOneHome pins who may import a library directly.
+func TestLibrariesHaveOneHome(t *testing.T) {
+	rules := []struct {
+		prefix string
+		homes  []string
+		why    string
+	}{
+		{"github.com/godbus/dbus", []string{"scope", "machine"}, "calls over D-Bus need a context and typed errors, written once"},
+		{"github.com/coreos/go-systemd", []string{"scope", "machine"}, "as godbus"},
+		{"github.com/google/nftables", []string{"netsetup"}, "one owner of the nft table"},
+		{"github.com/mdlayher/netlink", []string{"netsetup"}, "one owner of links and addresses"},
+		{"github.com/vishvananda/netlink", []string{"netsetup"}, "as mdlayher/netlink"},
+		{"github.com/BurntSushi/toml", []string{"config", "internal/cli"}, "one reader of the files, and their writer"},
+		{"github.com/spf13/cobra", []string{"internal/cli", "internal/cli/mangen"}, "one command line"},
+	}
+	packages := listPackages(t)
+	for _, rule := range rules {
+		for name, p := range packages {
+			if slices.Contains(rule.homes, name) {
+				continue
+			}
+			for _, path := range p.Imports {
+				if strings.HasPrefix(path, rule.prefix) {
+					t.Errorf("%s imports %s; only %v may: %s", name, path, rule.homes, rule.why)
+				}
+			}
+		}
+	}
+}
+
+// TestSmallProgramsStaySmall pins what the programs on the way of a start never load,
+// directly or through others: each of these costs milliseconds or megabytes there.
+func TestSmallProgramsStaySmall(t *testing.T) {
+	never := []string{"net/http", "crypto/tls", "text/template", "html/template", "github.com/spf13/cobra"}
+	programs := []struct {
+		name  string
+		never []string
+		why   string
+	}{
+		{"cmd/cocker-generator", []string{"net", "github.com/godbus/dbus/v5", "github.com/vishvananda/netlink"}, "it runs at every boot and every daemon-reload, before there is a bus or a network"},
+		{"cmd/cocker-launch", nil, "it is most of the time that systemctl start takes"},
+		{"cmd/cocker-init", []string{"net", "github.com/godbus/dbus/v5", "github.com/BurntSushi/toml"}, "its memory is what each running container costs the host"},
+	}
+	packages := listPackages(t)
+	for _, program := range programs {
+		for _, path := range append(slices.Clone(never), program.never...) {
+			if slices.Contains(packages[program.name].Deps, path) {
+				t.Errorf("%s depends on %s: %s", program.name, path, program.why)
+			}
+		}
+	}
+}

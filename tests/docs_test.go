@@ -1,0 +1,135 @@
+package tests
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Every manual page is free of what man(1) or mandoc(1) warn of, where they are.
+func TestManualPagesAreSound(t *testing.T) {
+	pages, err := filepath.Glob("../docs/man/*.[158]")
+	if err != nil || len(pages) < 20 {
+		t.Fatalf("%d pages, %v", len(pages), err)
+	}
+	checkers := [][]string{
+		{"man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z"},
+		{"mandoc", "-T", "lint", "-W", "error"},
+	}
+	found := false
+	for _, checker := range checkers {
+		if _, err := exec.LookPath(checker[0]); err != nil {
+			continue
+		}
+		found = true
+		for _, page := range pages {
+			checkPage(t, checker, page)
+		}
+	}
+	if !found {
+		t.Skip("needs man or mandoc: apt-get install man-db")
+	}
+}
+
+func checkPage(t *testing.T, checker []string, page string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, checker[0], append(checker[1:], page)...)
+	cmd.Env = append(os.Environ(), "MANROFFSEQ=", "LC_ALL=C.UTF-8")
+	var complaints bytes.Buffer
+	cmd.Stderr = &complaints
+	if err := cmd.Run(); err != nil || complaints.Len() > 0 {
+		t.Errorf("%s %s: %v\n%s", checker[0], page, err, &complaints)
+	}
+}
+
+// What a page, the README or an example refers to exists.
+func TestManualPagesReferToPagesThatExist(t *testing.T) {
+	texts, _ := filepath.Glob("../docs/man/*.[158]")
+	for _, pattern := range []string{"../README.md", "../examples/*/README.md", "../docs/*.md", "../units/*.service"} {
+		more, err := filepath.Glob(pattern)
+		if err != nil || len(more) == 0 {
+			t.Fatalf("%s: %d files, %v", pattern, len(more), err)
+		}
+		texts = append(texts, more...)
+	}
+	reference := regexp.MustCompile(`\b(cocker[a-z.-]*)(?:\\fP)? ?\(([158])\)`)
+	for _, file := range texts {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range reference.FindAllStringSubmatch(strings.ReplaceAll(string(text), `\-`, "-"), -1) {
+			if _, err := os.Stat("../docs/man/" + m[1] + "." + m[2]); err != nil {
+				t.Errorf("%s refers to %s(%s), which is no page", file, m[1], m[2])
+			}
+		}
+	}
+}
+
+// docs/dependencies.md has a line for each library that cocker imports, which says
+// why, and one for each that only comes with those; and none for others.
+func TestEveryDependencyHasAReason(t *testing.T) {
+	page, err := os.ReadFile("../docs/dependencies.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	direct, others, _ := strings.Cut(string(page), "\n## Indirect\n")
+	gotDirect, gotOthers := listedModules(direct), listedModules(others)
+	wantDirect, wantOthers := requiredModules(t)
+	compare := func(what string, want, got map[string]string) {
+		for module := range want {
+			if got[module] == "" {
+				t.Errorf("%s is required and %s, but not listed so with a reason", module, what)
+			}
+		}
+		for module := range got {
+			if _, ok := want[module]; !ok {
+				t.Errorf("%s is listed, but not required and %s", module, what)
+			}
+		}
+	}
+	compare("imported by cocker", wantDirect, gotDirect)
+	compare("imported by libraries only", wantOthers, gotOthers)
+}
+
+// listedModules reads the rows "| `module` | reason | ..." of a table.
+func listedModules(text string) map[string]string {
+	row := regexp.MustCompile("(?m)^\\| `([^`]+)` \\|([^|]+)\\|")
+	modules := map[string]string{}
+	for _, m := range row.FindAllStringSubmatch(text, -1) {
+		modules[m[1]] = strings.TrimSpace(m[2])
+	}
+	return modules
+}
+
+// requiredModules reads go.mod, and sorts its libraries by whether a package or a
+// test of cocker imports them.
+func requiredModules(t *testing.T) (direct, others map[string]string) {
+	t.Helper()
+	gomod, err := os.ReadFile("../go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	imports, err := exec.Command("go", "list", "-test", "-f", `{{range .Imports}}{{.}}{{"\n"}}{{end}}`, module+"/...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	direct, others = map[string]string{}, map[string]string{}
+	required := regexp.MustCompile(`(?m)^(?:require)?[\t ]+(\S+) v`)
+	for _, m := range required.FindAllStringSubmatch(string(gomod), -1) {
+		if regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(m[1]) + `(/.*)?$`).Match(imports) {
+			direct[m[1]] = ""
+		} else {
+			others[m[1]] = ""
+		}
+	}
+	return direct, others
+}

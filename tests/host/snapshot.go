@@ -1,0 +1,114 @@
+package host
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Leftovers is what a container could leave behind on its host: sorted lines in
+// named sections.
+type Leftovers map[string][]string
+
+// view is a section of Leftovers and the script that prints its lines.
+type view struct {
+	name, script string
+}
+
+// views returns what Snapshot looks at. Counters, times and the harness's own cgroup
+// are left out: two looks at an idle host are equal.
+func views() []view {
+	return []view{
+		{"mount", `findmnt --raw --noheadings --output TARGET,SOURCE,FSTYPE`},
+		{"link", `ip -o link | sed 's/^[0-9]*: //; s/[@:].*//'`},
+		{"address", `ip -o addr show scope global | awk '{ print $2, $4 }'`},
+		// Not the link-local ones: they come and go with links and their carriers, which are above.
+		{"route", `{ ip -4 route show table all; ip -6 route show table all; } | grep -v 'fe80:\|ff00:' | sed 's/ linkdown//'`},
+		{"network namespace", `lsns --type net --noheadings --output NS | wc -l; ls /run/netns 2>/dev/null`},
+		{"nft", `nft -s list ruleset`},
+		{"machine", `machinectl list --no-legend --no-pager`},
+		{"runtime file", `find /run/cocker -printf '%P %y %l\n' 2>/dev/null`},
+		{"state file", `find /var/lib/cocker -maxdepth 3 -printf '%P %y %l\n' 2>/dev/null`},
+		{"unit", `systemctl list-units --all --plain --no-legend --no-pager 'cocker*' | awk '{ print $1, $3, $4 }'`},
+		{"unit file", `find /run/systemd/transient /run/systemd/system.control -name '*cocker*' 2>/dev/null`},
+		// Not the slices that systemd makes for template units, and keeps.
+		{"cgroup", `cd /sys/fs/cgroup && find . -type d -path '*cocker*' ! -name 'system-cocker*.slice'`},
+		{"process", `ps -e -o comm= | grep '^cocker'`},
+	}
+}
+
+// Snapshot returns what a container could leave behind, as it is now.
+func (h *Host) Snapshot(t testing.TB) Leftovers {
+	t.Helper()
+	var script strings.Builder
+	for _, v := range views() {
+		fmt.Fprintf(&script, "printf '== %%s\\n' '%s'\n( %s )\n", v.name, v.script)
+	}
+	result := h.Run(t, script.String())
+	if strings.TrimSpace(result.Stderr) != "" {
+		t.Fatalf("snapshot: %s", result.Stderr)
+	}
+	return parseLeftovers(result.Stdout)
+}
+
+func parseLeftovers(text string) Leftovers {
+	found := Leftovers{}
+	name := ""
+	for line := range strings.Lines(text) {
+		line = strings.TrimRight(line, "\n")
+		if section, ok := strings.CutPrefix(line, "== "); ok {
+			name = section
+			continue
+		}
+		found[name] = append(found[name], line)
+	}
+	for name, lines := range found {
+		if name != "nft" { // the order of rules is their meaning
+			slices.Sort(lines)
+		}
+	}
+	return found
+}
+
+// Diff returns the lines that only one of two snapshots has, marked + for after and
+// - for before, or "".
+func Diff(before, after Leftovers) string {
+	var diff strings.Builder
+	for _, v := range views() {
+		for _, line := range without(before[v.name], after[v.name]) {
+			fmt.Fprintf(&diff, "- %s: %s\n", v.name, line)
+		}
+		for _, line := range without(after[v.name], before[v.name]) {
+			fmt.Fprintf(&diff, "+ %s: %s\n", v.name, line)
+		}
+	}
+	return diff.String()
+}
+
+// without returns the lines that a has more often than b.
+func without(a, b []string) (rest []string) {
+	have := map[string]int{}
+	for _, line := range b {
+		have[line]++
+	}
+	for _, line := range a {
+		if have[line]--; have[line] < 0 {
+			rest = append(rest, line)
+		}
+	}
+	return rest
+}
+
+// AssertClean fails the test when the host is not as it was before. What goes away
+// on its own but not at once, a dying network namespace say, gets a few seconds.
+func (h *Host) AssertClean(t testing.TB, before Leftovers) {
+	t.Helper()
+	var diff string
+	for range 20 {
+		if diff = Diff(before, h.Snapshot(t)); diff == "" {
+			return
+		}
+	}
+	t.Errorf("left behind (+) or lost (-):\n%s", diff)
+}

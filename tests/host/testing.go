@@ -1,0 +1,175 @@
+package host
+
+import (
+	"context"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// commandDeadline ends a command of Run that hangs.
+const commandDeadline = 2 * time.Minute
+
+// Option changes what Start starts.
+type Option func(*Config)
+
+// WithCocker installs cocker, built from the checkout, before the host boots.
+func WithCocker() Option { return func(c *Config) { c.Cocker = true } }
+
+// Start boots a host for one test and stops it when the test is over. The test is
+// skipped when it does not run as root; when it fails, the host's journal is shown.
+func Start(t testing.TB, release Release, options ...Option) *Host {
+	t.Helper()
+	requireRoot(t)
+	config := Config{Release: release, Progress: os.Stderr}
+	for _, option := range options {
+		option(&config)
+	}
+	h, err := New(t.Context(), config)
+	if err != nil {
+		t.Fatalf("start a %s host: %v", release, err)
+	}
+	t.Cleanup(func() {
+		if err := h.Close(); err != nil {
+			t.Errorf("stop the %s host: %v", release, err)
+		}
+	})
+	h.showJournalOnFailure(t)
+	return h
+}
+
+// shared holds the hosts of Shared. Nothing stops them but the end of the test
+// binary, which their reapers see.
+var shared struct {
+	mu    sync.Mutex
+	hosts map[Release]*Host
+}
+
+// Shared returns the host that all tests of this test binary share, with cocker
+// installed. A test leaves it as it found it, or uses Start.
+func Shared(t testing.TB, release Release) *Host {
+	t.Helper()
+	requireRoot(t)
+	shared.mu.Lock()
+	defer shared.mu.Unlock()
+	h := shared.hosts[release]
+	if h == nil {
+		var err error
+		// Not the test's context: the host outlives the test.
+		h, err = New(context.Background(), Config{Release: release, Cocker: true, Progress: os.Stderr})
+		if err != nil {
+			t.Fatalf("start the shared %s host: %v", release, err)
+		}
+		if shared.hosts == nil {
+			shared.hosts = map[Release]*Host{}
+		}
+		shared.hosts[release] = h
+	}
+	h.showJournalOnFailure(t)
+	return h
+}
+
+func requireRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("a test host needs root: run this test as root")
+	}
+}
+
+// showJournalOnFailure logs, when t has failed, what the host logged since now.
+func (h *Host) showJournalOnFailure(t testing.TB) {
+	since := time.Now().Add(-time.Second).Format("2006-01-02 15:04:05")
+	t.Cleanup(func() {
+		if !t.Failed() {
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		cmd := h.Command(ctx, "journalctl", "--no-pager", "--output=short-precise", "--lines=200", "--since="+since)
+		cmd.Env = append(cmd.Env, "TZ="+time.Now().Format("MST-07:00"))
+		result, err := cmd.Exec(nil)
+		if err != nil {
+			t.Logf("no journal (%v); the console of the host:\n%s", err, h.Console())
+			return
+		}
+		t.Logf("journal of the %s host:\n%s", h.Release, result.Stdout)
+	})
+}
+
+// Run runs a shell script in the host; args are its $1, $2, ...
+func (h *Host) Run(t testing.TB, script string, args ...string) Result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), commandDeadline)
+	defer cancel()
+	return finish(t, h.Command(ctx, "/bin/sh", shellArgs(script, args)...), script)
+}
+
+// MustRun is Run for a script that must succeed; it returns the standard output
+// without the newline at its end.
+func (h *Host) MustRun(t testing.TB, script string, args ...string) string {
+	t.Helper()
+	result := h.Run(t, script, args...)
+	if result.ExitCode != 0 {
+		t.Fatalf("exit status %d of: %s\nstdout: %s\nstderr: %s", result.ExitCode, script, result.Stdout, result.Stderr)
+	}
+	return strings.TrimSuffix(result.Stdout, "\n")
+}
+
+// Outside runs a shell script in the network beyond the host's eth0, as 192.0.2.2:
+// what it reaches, another machine reaches.
+func (h *Host) Outside(t testing.TB, script string, args ...string) Result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), commandDeadline)
+	defer cancel()
+	return finish(t, h.OutsideCommand(ctx, "/bin/sh", shellArgs(script, args)...), script)
+}
+
+func shellArgs(script string, args []string) []string {
+	return append([]string{"-c", script, "sh"}, args...)
+}
+
+func finish(t testing.TB, cmd *Cmd, script string) Result {
+	t.Helper()
+	result, err := cmd.Exec(nil)
+	if err != nil {
+		t.Fatalf("run %s: %v\nstdout: %s\nstderr: %s", script, err, result.Stdout, result.Stderr)
+	}
+	return result
+}
+
+// WaitFor runs a script until it succeeds, for what announces itself by no event.
+func (h *Host) WaitFor(t testing.TB, deadline time.Duration, what, script string, args ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
+	defer cancel()
+	var last Result
+	err := poll(ctx, func() (err error) {
+		last, err = h.Command(ctx, "/bin/sh", shellArgs(script, args)...).Exec(nil)
+		if err == nil && last.ExitCode != 0 {
+			err = context.DeadlineExceeded
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatalf("%s: not within %s; last try: exit status %d\nstdout: %s\nstderr: %s",
+			what, deadline, last.ExitCode, last.Stdout, last.Stderr)
+	}
+}
+
+// Reboot shuts the host down cleanly and boots it again from the same disk.
+func (h *Host) Reboot(t testing.TB) {
+	t.Helper()
+	if err := h.Restart(t.Context()); err != nil {
+		t.Fatalf("reboot: %v", err)
+	}
+}
+
+// PowerCut kills everything in the host at once and boots it again from the same disk.
+func (h *Host) PowerCut(t testing.TB) {
+	t.Helper()
+	if err := h.CutPower(t.Context()); err != nil {
+		t.Fatalf("power cut: %v", err)
+	}
+}

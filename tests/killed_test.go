@@ -1,0 +1,107 @@
+package tests
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/cocker/cocker/tests/host"
+)
+
+// phases are the system calls that change something, or tell another process of
+// it: before each of them something is half-made.
+func phases() []string {
+	return strings.Fields(`clone execve unshare setns mkdirat mount umount2 open_tree move_mount mount_setattr fsopen fsconfig fsmount
+		pivot_root openat2 mknodat symlinkat renameat unlinkat write ftruncate flock sendto sendmsg bind connect capset`)
+}
+
+// killer runs a program of cocker. If the file $1 holds "CALL N", then a thread of
+// it, or of a process that it starts, is killed at its N-th CALL, and the process with it.
+const killer = `#!/bin/sh
+read -r call n 2>/dev/null <"$1"
+shift
+[ -n "$n" ] || exec "$@"
+exec strace -D -f -qq -o /run/killed.trace -e trace="$call" -e inject="$call":signal=KILL:when="$n" "$@"
+`
+
+// killOnce starts and stops the victim with a program that is killed on the way,
+// and says how many were killed. Then there may be nothing left, and the next start
+// must work.
+const killOnce = `
+	echo "$1" >"$2"
+	timeout 60 systemctl start cocker@victim 2>/dev/null; started=$?
+	timeout 60 systemctl stop cocker@victim 2>/dev/null
+	rm "$2"
+	systemctl reset-failed cocker@victim 2>/dev/null
+	left() {
+		ls -A /run/cocker/state /run/cocker/networks/cocker0/by-name /run/cocker/networks/cocker0/by-address | grep -v '^/\|^$'
+		nft list map inet cocker ports4 | grep 'elements'
+		ip -o link show type veth up | grep -v eth0
+		findmnt -n | grep -i 'cocker.*overlay\|/run/cocker'
+		find /sys/fs/cgroup -type d -name '*cocker@victim*'
+		ps -e -o comm= | grep '^cocker-\(launch\|init\)'
+	}
+	if [ "$2" = /run/kill-start ]; then
+		for i in $(seq 100); do [ -n "$(left)" ] || break; done
+		[ -z "$(left)" ] || { echo "left behind:"; left; exit 1; } >&2
+	fi
+	timeout 60 systemctl start cocker@victim || { systemctl status -n 30 --no-pager cocker@victim; exit 1; } >&2
+	curl -s --max-time 5 --retry 20 --retry-connrefused --retry-delay 0 http://127.0.0.1:8080/ | grep -q Hello || { echo "it does not answer"; exit 1; } >&2
+	timeout 60 systemctl stop cocker@victim
+	for i in $(seq 100); do [ -n "$(left)" ] || break; done
+	[ -z "$(left)" ] || { echo "left behind by the next run:"; left; exit 1; } >&2
+	echo $((started + $(grep -c 'killed by SIGKILL' /run/killed.trace))); rm -f /run/killed.trace`
+
+// Whoever is killed while a container starts or is cleaned up after, and when:
+// nothing is left, and the next start works.
+func TestKilledAtEveryPhase(t *testing.T) {
+	onCleanHost(t, func(t *testing.T, h *host.Host) {
+		h.WriteFile(t, "/usr/local/bin/killer", killer, 0o755)
+		h.WriteFile(t, "/etc/systemd/system/cocker@victim.service.d/killer.conf", `[Unit]
+StartLimitIntervalSec=0
+[Service]
+ExecStart=
+ExecStart=/usr/local/bin/killer /run/kill-start /usr/libexec/cocker/cocker-launch start %i
+ExecStopPost=
+ExecStopPost=-/usr/local/bin/killer /run/kill-cleanup /usr/libexec/cocker/cocker-launch cleanup %i
+`, 0o644)
+		defer h.MustRun(t, "rm -r /etc/systemd/system/cocker@victim.service.d /usr/local/bin/killer; systemctl daemon-reload")
+		declare(t, h, map[string]string{"victim": "image = 'demo'\n[network]\nports = ['8080:80']\n"})
+		before := h.Snapshot(t)
+		// One process more dies by SIGKILL: the one that a user namespace is made with.
+		if kills := killEverywhere(t, h, "/run/kill-start", 1); kills < 60 {
+			t.Errorf("only %d kills: the test is not testing", kills)
+		}
+		assertStopped(t, h, before)
+		if kills := killEverywhere(t, h, "/run/kill-cleanup", 0); kills < 8 {
+			t.Errorf("only %d kills of the cleanup: the test is not testing", kills)
+		}
+		assertStopped(t, h, before)
+	})
+}
+
+// killEverywhere kills at every phase until there is none of that number any more,
+// and returns how often. The releases share what comes after the first two.
+func killEverywhere(t *testing.T, h *host.Host, what string, usual int) (kills int) {
+	t.Helper()
+	for _, call := range phases() {
+		for n := 1; ; n++ {
+			if n > 2 && (n%2 == 1) != (h.Release == host.Trixie) {
+				continue
+			}
+			at := fmt.Sprint(call, " ", n)
+			r := h.Run(t, killOnce, at, what)
+			killed, err := strconv.Atoi(strings.TrimSpace(r.Stdout))
+			if err != nil || r.Stderr != "" {
+				t.Errorf("%s: killed at %s: exit status %d\n%s%s", what, at, r.ExitCode, r.Stdout, r.Stderr)
+			}
+			if killed <= usual {
+				break
+			}
+			kills++
+		}
+	}
+	t.Logf("%s: %d kills", what, kills)
+	return kills
+}

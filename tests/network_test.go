@@ -1,0 +1,216 @@
+package tests
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cocker/cocker/tests/host"
+)
+
+// hostAddress is the host's own address in the network of the outside world.
+const hostAddress = "192.0.2.1"
+
+// web is a container that serves one line at port 80.
+func web(line, network string) string {
+	return "image = 'demo'\n" + sh("mkdir -p /www && echo "+line+" >/www/index.html && exec httpd -f -h /www") + "[network]\n" + network + "\n"
+}
+
+// get is a script that prints what the web server at $1 says, or "nothing".
+const get = `curl -s --max-time 5 --retry 20 --retry-connrefused --retry-delay 0 --retry-max-time 5 "http://$1/" || echo nothing`
+
+// getOnce does not wait for the server to come up.
+const getOnce = `curl -s --max-time 2 "http://$1/" || echo nothing`
+
+// netcat is getOnce without curl. Debian 12's busybox crashes in wget: it is static,
+// and looks for libraries that the image does not have.
+func netcat(address string) string {
+	return `got=$(printf 'GET / HTTP/1.0\r\n\r\n' | nc -w 2 ` + strings.ReplaceAll(address, ":", " ") + ` 2>/dev/null | tail -n 1); echo "${got:-nothing}"`
+}
+
+func TestPublishedPort(t *testing.T) {
+	onCleanHost(t, func(t *testing.T, h *host.Host) {
+		start(t, h, "server", web("hello", "ports = ['8080:80', '127.0.0.1:8081:80', '"+hostAddress+":8082:80']\naddress = '10.88.9.9'"))
+		start(t, h, "sibling", "image = 'demo'\n")
+		from := map[string]func(address string) string{
+			"the host": func(a string) string { return h.MustRun(t, getOnce, a) },
+			"outside":  func(a string) string { return strings.TrimSpace(h.Outside(t, getOnce, a).Stdout) },
+			"a sibling": func(a string) string {
+				return inside(t, h, "sibling", netcat(a))
+			},
+			"the server": func(a string) string {
+				return inside(t, h, "server", netcat(a))
+			},
+			"an attacker": func(a string) string { return routedFromOutside(t, h, a) },
+		}
+		tests := []struct {
+			from, address, want string
+		}{
+			{"the host", "127.0.0.1:8080", "hello"},
+			{"the host", hostAddress + ":8080", "hello"},
+			{"the host", "10.88.0.1:8080", "hello"},
+			{"the host", "10.88.9.9:80", "hello"},
+			{"outside", hostAddress + ":8080", "hello"},
+			{"a sibling", hostAddress + ":8080", "hello"},
+			{"a sibling", "10.88.0.1:8080", "hello"},
+			{"a sibling", "10.88.9.9:80", "hello"},
+			{"the server", hostAddress + ":8080", "hello"},
+			{"the server", "127.0.0.1:80", "hello"},
+			{"the host", "127.0.0.1:8081", "hello"},
+			{"the host", hostAddress + ":8081", "nothing"},
+			{"outside", hostAddress + ":8081", "nothing"},
+			{"a sibling", hostAddress + ":8081", "nothing"},
+			{"the host", hostAddress + ":8082", "hello"},
+			{"outside", hostAddress + ":8082", "hello"},
+			{"the host", "127.0.0.1:8082", "nothing"},
+			{"an attacker", "10.88.9.9:80", "nothing"},
+		}
+		h.MustRun(t, get, "127.0.0.1:8080")
+		for _, tt := range tests {
+			if got := from[tt.from](tt.address); got != tt.want {
+				t.Errorf("%s gets %q from %s, want %q", tt.from, got, tt.address, tt.want)
+			}
+		}
+	})
+}
+
+// routedFromOutside is what a neighbour gets who routes the containers' subnet to the host.
+func routedFromOutside(t *testing.T, h *host.Host, address string) string {
+	t.Helper()
+	h.Outside(t, "ip route add 10.88.0.0/16 via "+hostAddress)
+	defer h.Outside(t, "ip route del 10.88.0.0/16")
+	return strings.TrimSpace(h.Outside(t, getOnce, address).Stdout)
+}
+
+func TestPublishedUDP(t *testing.T) {
+	onCleanHost(t, func(t *testing.T, h *host.Host) {
+		importTools(t, h)
+		start(t, h, "echo", "images = ['demo', 'tools:1']\ncommand = ['socat', 'UDP4-RECVFROM:53,fork', 'EXEC:cat']\n[network]\nports = ['5353:53/udp', '5353:80']\n")
+		const ask = `for i in 1 2 3 4 5 6 7 8 9; do got=$(echo ping | socat -t 0.5 - "UDP4:$1:5353"); [ -z "$got" ] || break; done; echo "$got"`
+		for _, address := range []string{"127.0.0.1", hostAddress} {
+			if got := h.MustRun(t, ask, address); got != "ping" {
+				t.Errorf("the host gets %q from %s", got, address)
+			}
+		}
+		if got := h.Outside(t, ask, hostAddress).Stdout; got != "ping\n" {
+			t.Errorf("outside gets %q", got)
+		}
+	})
+}
+
+// A container reaches the outside world behind the host's address.
+func TestReachesOutside(t *testing.T) {
+	onCleanHost(t, func(t *testing.T, h *host.Host) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		server := h.OutsideCommand(ctx, "socat", "TCP-LISTEN:7000,fork,reuseaddr", "SYSTEM:echo $SOCAT_PEERADDR")
+		if err := server.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer server.Wait()
+		defer cancel()
+		const ask = "for i in $(seq 200); do nc 192.0.2.2 7000 && exit 0; sleep 0.02; done; echo unreachable"
+		if got := output(t, h, "client", "image = 'demo'\n"+sh(ask)); got != hostAddress {
+			t.Errorf("the server sees %q", got)
+		}
+		if got := output(t, h, "no-client", "image = 'demo'\n"+sh("nc -w 1 192.0.2.2 7000 || echo unreachable")+"[network]\nmode = 'none'\n"); !strings.HasSuffix(got, "unreachable") {
+			t.Errorf("without a network: %q", got)
+		}
+	})
+}
+
+func TestNetworkModes(t *testing.T) {
+	onCleanHost(t, func(t *testing.T, h *host.Host) {
+		const show = "ls /sys/class/net | xargs; ip -4 -o addr | awk '{print $2, $4}'; ip route | awk '/default/ {print $3, $5}'; cat /sys/class/net/lo/operstate; ping -c1 -W1 127.0.0.1 >/dev/null && echo pings"
+		tests := []struct{ network, want string }{
+			{"address = '10.88.3.4'", "eth0 lo\nlo 127.0.0.1/8\neth0 10.88.3.4/16\n10.88.0.1 eth0\nunknown\npings"},
+			{"mode = 'none'", "lo\nlo 127.0.0.1/8\nunknown\npings"},
+		}
+		for i, tt := range tests {
+			if got := output(t, h, "mode-"+string(rune('a'+i)), "image = 'demo'\n"+sh(show)+"[network]\n"+tt.network+"\n"); got != tt.want {
+				t.Errorf("%s: got\n%s\nwant\n%s", tt.network, got, tt.want)
+			}
+		}
+		start(t, h, "shares", "image = 'demo'\ncommand = ['httpd', '-f', '-p', '127.0.0.1:8093', '-h', '/srv/www']\n[network]\nmode = 'host'\n")
+		h.MustRun(t, "{ "+get+"; } | grep -q Hello", "127.0.0.1:8093")
+		if got := inside(t, h, "shares", "ip -4 -o addr show eth0 | awk '{print $4}'"); got != hostAddress+"/24" {
+			t.Errorf("mode host: eth0 has %q", got)
+		}
+		refused(t, h, "ports", "image = 'demo'\n[network]\nmode = 'none'\nports = ['8080:80']\n", "ports.toml:", "ports")
+	})
+}
+
+// The host finds containers by name: nss-mymachines(8).
+func TestNamesResolve(t *testing.T) {
+	onCleanHost(t, func(t *testing.T, h *host.Host) {
+		start(t, h, "named", web("me", "address = '10.88.5.6'"))
+		if got := h.MustRun(t, "getent ahostsv4 named | awk '{print $1; exit}'"); got != "10.88.5.6" {
+			t.Errorf("named is %q", got)
+		}
+		if got := h.MustRun(t, get, "named"); got != "me" {
+			t.Errorf("by name: %q", got)
+		}
+		h.MustRun(t, "systemctl stop cocker@named")
+		h.WaitFor(t, eventually, "the name to go", "! getent ahostsv4 named")
+	})
+}
+
+// Who flushes the ruleset, as nftables.service does at its start, cuts containers
+// off; the next start, or a restart of the network's unit, repairs it all.
+func TestFlushedRuleset(t *testing.T) {
+	onCleanHost(t, func(t *testing.T, h *host.Host) {
+		start(t, h, "first", web("first", "ports = ['8080:80']"))
+		h.MustRun(t, get, "127.0.0.1:8080")
+		repairs := []string{"systemctl restart cocker-network@cocker0", "systemctl start cocker@second"}
+		declare(t, h, map[string]string{"second": web("second", "ports = ['8081:80']")})
+		for _, repair := range repairs {
+			h.MustRun(t, "nft flush ruleset && timeout 60 "+repair)
+			h.MustRun(t, "timeout 60 systemctl start cocker@first cocker@second")
+			for port, want := range map[string]string{"8080": "first", "8081": "second"} {
+				if got := h.MustRun(t, get, "127.0.0.1:"+port); got != want {
+					t.Errorf("after %s: port %s says %q to the host", repair, port, got)
+				}
+				if got := strings.TrimSpace(h.Outside(t, get, hostAddress+":"+port).Stdout); got != want {
+					t.Errorf("after %s: port %s says %q outside", repair, port, got)
+				}
+			}
+			h.MustRun(t, "systemctl stop cocker@second")
+		}
+		h.MustRun(t, "nft flush ruleset && timeout 60 systemctl stop cocker@first")
+		assertProperties(t, h, "first", map[string]string{"ActiveState": "inactive", "Result": "success"})
+		h.MustRun(t, "systemctl restart cocker-network@cocker0")
+	})
+}
+
+// A port is free again whatever the end of its container was.
+func TestPortsAreFreed(t *testing.T) {
+	onCleanHost(t, func(t *testing.T, h *host.Host) {
+		ends := []struct{ name, script string }{
+			{"stop", "systemctl stop cocker@holder"},
+			{"kill", `kill -9 "$1"`},
+			{"all", "systemctl kill --signal=KILL cocker@holder"},
+			// From outside: a client inside would be killed together with the container, sometimes before it is done.
+			{"crash", `kill -s SEGV $(pgrep --parent "$1" httpd)`},
+			{"terminate", "machinectl terminate holder"},
+		}
+		for i, end := range ends {
+			port := "8" + strings.Repeat(string(rune('1'+i)), 3)
+			network := "ports = ['" + port + ":80', '127.0.0.1:" + port + ":80/udp']\naddress = '10.88.8.8'"
+			start(t, h, "holder", web("holder", network))
+			if got := h.MustRun(t, get, "127.0.0.1:"+port); got != "holder" {
+				t.Errorf("%s: %q", end.name, got)
+			}
+			h.MustRun(t, end.script, mainPID(t, h, "holder"))
+			h.WaitFor(t, eventually, "the end of holder by "+end.name, `case $(systemctl show -P ActiveState cocker@holder) in inactive|failed) ;; *) exit 1;; esac`)
+			if got := h.MustRun(t, getOnce, "127.0.0.1:"+port); got != "nothing" {
+				t.Errorf("after %s the port says %q", end.name, got)
+			}
+			start(t, h, "next", web("next", network))
+			if got := h.MustRun(t, get, "127.0.0.1:"+port); got != "next" {
+				t.Errorf("after %s the next holder says %q", end.name, got)
+			}
+			h.MustRun(t, "systemctl stop cocker@next; systemctl reset-failed cocker@holder 2>/dev/null || :")
+		}
+	})
+}

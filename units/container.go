@@ -1,0 +1,132 @@
+package units
+
+import (
+	"strconv"
+
+	"github.com/cocker/cocker/config"
+)
+
+const header = "Made by cocker from the file of SourcePath=; after a change there, run systemctl daemon-reload."
+
+// row is one directive of a container's unit. values gives none to leave it out.
+type row struct {
+	section, key string
+	values       func(*config.Container) []string
+}
+
+// rows are all directives that cocker writes itself, in the order of the file.
+// A new key of the schema that becomes one directive is a row here.
+var rows = [...]row{ //nolint:gochecknoglobals // a table, never written
+	{"Unit", "Description", description},
+	{"Unit", "SourcePath", sourcePath},
+	{"Unit", "Requires", networkUnit},
+	{"Unit", "After", networkUnit},
+	{"Unit", "RequiresMountsFor", bindSources},
+	{"Service", "KillSignal", killSignal},
+	{"Service", "MemoryMax", func(c *config.Container) []string { return text(c.Resources.MemoryMax) }},
+	{"Service", "MemoryHigh", func(c *config.Container) []string { return text(c.Resources.MemoryHigh) }},
+	{"Service", "CPUQuota", func(c *config.Container) []string { return text(c.Resources.CPUQuota) }},
+	{"Service", "CPUWeight", func(c *config.Container) []string { return number(c.Resources.CPUWeight) }},
+	{"Service", "AllowedCPUs", func(c *config.Container) []string { return text(c.Resources.CPUs) }},
+	{"Service", "TasksMax", func(c *config.Container) []string { return text(c.Resources.TasksMax) }},
+	{"Service", "IOWeight", func(c *config.Container) []string { return number(c.Resources.IOWeight) }},
+}
+
+// ForContainer gives what a container adds to cocker@.service: the drop-in that
+// the generator writes, and the properties of a transient unit. What the user
+// passes through comes last, so that it counts where systemd lets the last
+// assignment win.
+func ForContainer(c *config.Container) File {
+	f := File{Header: header}
+	for _, section := range []string{"Unit", "Service"} {
+		for _, r := range rows {
+			if r.section != section {
+				continue
+			}
+			for _, v := range r.values(c) {
+				f.Add(section, r.key, v)
+			}
+		}
+		for _, d := range passedThrough(c, section) {
+			f.Add(section, d.Key, d.Value)
+		}
+	}
+	return f
+}
+
+// ForBadFile gives the drop-in of a container whose file has problems: enough
+// that systemctl status shows where to look. Starting it fails with the problems.
+func ForBadFile(c *config.Container) File {
+	f := File{Header: header}
+	for _, r := range []row{{"Unit", "Description", description}, {"Unit", "SourcePath", sourcePath}} {
+		for _, v := range r.values(c) {
+			f.Add(r.section, r.key, v)
+		}
+	}
+	return f
+}
+
+func passedThrough(c *config.Container, section string) []config.Directive {
+	if section == "Unit" {
+		return c.Unit
+	}
+	return c.Service
+}
+
+func description(c *config.Container) []string {
+	if c.Description == "" {
+		return []string{"Container " + c.Name}
+	}
+	return []string{Literal(c.Description)}
+}
+
+// sourcePath is shown by systemctl status, and systemd itself warns when the
+// file is newer than what it has loaded.
+func sourcePath(c *config.Container) []string {
+	if len(c.Sources) == 0 {
+		return nil
+	}
+	return []string{Literal(c.Sources[0])}
+}
+
+func networkUnit(c *config.Container) []string {
+	if c.Network.Mode != config.NetworkBridge {
+		return nil
+	}
+	return []string{Network(config.DefaultNetwork)}
+}
+
+func bindSources(c *config.Container) []string {
+	var sources []string
+	for _, m := range c.Mounts {
+		if m.Type == config.MountBind {
+			sources = append(sources, Word(m.Source))
+		}
+	}
+	return sources
+}
+
+// killSignal is for a command that is PID 1 itself. cocker's init is always
+// given SIGTERM and sends the container's stop signal to the command.
+func killSignal(c *config.Container) []string {
+	if c.Init != config.InitNone {
+		return nil
+	}
+	return text(c.StopSignal)
+}
+
+// text is for directives in which systemd expands no specifiers: a limit's
+// percent sign stands alone.
+func text(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return []string{s}
+}
+
+func number(n uint64) []string {
+	if n == 0 {
+		return nil
+	}
+	return []string{strconv.FormatUint(n, 10)}
+}

@@ -1,0 +1,105 @@
+package units
+
+import (
+	"testing"
+
+	"github.com/cocker/cocker/config"
+)
+
+func TestForContainer(t *testing.T) {
+	for _, c := range []struct{ name, toml, want string }{
+		{"nothing but an image", ``, `[Unit]
+Description=Container web
+SourcePath=/etc/cocker/containers/web.toml
+Requires=cocker-network@cocker0.service
+After=cocker-network@cocker0.service
+`},
+		{"no network", `
+description = "50% off"
+[network]
+mode = "none"`, `[Unit]
+Description=50%% off
+SourcePath=/etc/cocker/containers/web.toml
+`},
+		{"the stop signal is the init's to send", `stop_signal = "SIGQUIT"
+[service]
+ExecStopPost = "/bin/true %i"`, `[Unit]
+Description=Container web
+SourcePath=/etc/cocker/containers/web.toml
+Requires=cocker-network@cocker0.service
+After=cocker-network@cocker0.service
+
+[Service]
+ExecStopPost=/bin/true %i
+`},
+		{"everything", `init = "none"
+stop_signal = "SIGQUIT"
+[network]
+mode = "host"
+[[mount]]
+type = "bind"
+source = "/srv/a b%c"
+target = "/a"
+[[mount]]
+type = "tmpfs"
+target = "/b"
+[[mount]]
+type = "bind"
+source = "/srv/www"
+target = "/c"
+[resources]
+memory_max = "50%"
+memory_high = "1G"
+cpu_quota = "50%"
+cpu_weight = 10
+cpus = "0-1"
+tasks_max = 5
+io_weight = 7
+[unit]
+wants = ["a.service", "b@%i.service"]
+after = ""
+[service]
+restart = "always"
+nice = 5`, `[Unit]
+Description=Container web
+SourcePath=/etc/cocker/containers/web.toml
+RequiresMountsFor="/srv/a b%%c"
+RequiresMountsFor=/srv/www
+Wants=a.service
+Wants=b@%i.service
+After=
+
+[Service]
+KillSignal=SIGQUIT
+MemoryMax=50%
+MemoryHigh=1G
+CPUQuota=50%
+CPUWeight=10
+AllowedCPUs=0-1
+TasksMax=5
+IOWeight=7
+Restart=always
+Nice=5
+`},
+	} {
+		container, err := config.Parse("web", "/etc/cocker/containers/web.toml", "image = \"a\"\n"+c.toml)
+		if err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		got, err := ForContainer(container).Bytes()
+		if want := "# " + header + "\n" + c.want; err != nil || string(got) != want {
+			t.Errorf("%s: %v\ngot\n%s\nwant\n%s", c.name, err, got, want)
+		}
+	}
+}
+
+func TestForBadFile(t *testing.T) {
+	c := &config.Container{
+		Name: "web", Sources: []string{"/e/100%.toml"}, Network: config.Network{Mode: config.NetworkNone},
+		Service: []config.Directive{{Key: "Restart", Value: "always"}},
+	}
+	got, err := ForBadFile(c).Bytes()
+	if want := "# " + header + "\n[Unit]\nDescription=Container web\nSourcePath=/e/100%%.toml\n"; err != nil || string(got) != want {
+		t.Errorf("got %v %q, want %q", err, got, want)
+	}
+}
