@@ -107,12 +107,18 @@ func show(files map[string]string) string {
 	return b.String()
 }
 
+// writeCase keeps a link as a file with the text that readTree gives for it: not
+// every copy of a repository has its links.
 func writeCase(t *testing.T, root string, files map[string]string, log string) {
 	t.Helper()
 	if err := os.RemoveAll(root + "/want"); err != nil {
 		t.Fatal(err)
 	}
-	writeTree(t, root+"/want", files)
+	for name, text := range files {
+		if err := units.Write(filepath.Join(root, "want", name), []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := os.WriteFile(root+"/want.log", []byte(log), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ var rows = [...]row{ //nolint:gochecknoglobals // a table, never written
 	{"Unit", "Description", description},
 	{"Unit", "SourcePath", sourcePath},
 	{"Unit", "Requires", networkUnit},
-	{"Unit", "After", networkUnit},
+	{"Unit", "After", networkOrder},
 	{"Unit", "RequiresMountsFor", bindSources},
 	{"Service", "KillSignal", killSignal},
 	{"Service", "MemoryMax", func(c *config.Container) []string { return text(c.Resources.MemoryMax) }},
@@ -94,6 +94,16 @@ func networkUnit(c *config.Container) []string {
 		return nil
 	}
 	return []string{Network(config.DefaultNetwork)}
+}
+
+// networkOrder keeps the network, the host's own too, until the container has
+// stopped: systemd.special(7) has network.target for that. It says nothing about
+// whether the host has an address already; that is network-online.target.
+func networkOrder(c *config.Container) []string {
+	if c.Network.Mode == config.NetworkNone {
+		return nil
+	}
+	return append(networkUnit(c), "network.target")
 }
 
 func bindSources(c *config.Container) []string {

@@ -13,6 +13,7 @@ Description=Container web
 SourcePath=/etc/cocker/containers/web.toml
 Requires=cocker-network@cocker0.service
 After=cocker-network@cocker0.service
+After=network.target
 `},
 		{"no network", `
 description = "50% off"
@@ -28,6 +29,7 @@ Description=Container web
 SourcePath=/etc/cocker/containers/web.toml
 Requires=cocker-network@cocker0.service
 After=cocker-network@cocker0.service
+After=network.target
 
 [Service]
 ExecStopPost=/bin/true %i
@@ -63,6 +65,7 @@ restart = "always"
 nice = 5`, `[Unit]
 Description=Container web
 SourcePath=/etc/cocker/containers/web.toml
+After=network.target
 RequiresMountsFor="/srv/a b%%c"
 RequiresMountsFor=/srv/www
 Wants=a.service

@@ -177,9 +177,16 @@ func serviceDirectives(c *config.Container, remove bool) []scope.Directive {
 	directives := append(directivesOf(units.TemplateFile()), directivesOf(units.ForContainer(c))...)
 	directives = append(directives, scope.Directive{Section: "Unit", Key: "CollectMode", Value: "inactive-or-failed"})
 	if remove {
-		directives = append(directives, scope.Directive{Section: "Unit", Key: "Wants", Value: units.Removal(c.Name)})
+		directives = append(directives, followedBy(units.Removal(c.Name))...)
 	}
 	return directives
+}
+
+// followedBy lets a unit that works when the container is gone do so: it is
+// there as long as the container's unit wants it. The order is for the shutdown,
+// when systemd stops both without being asked by the one.
+func followedBy(unit string) []scope.Directive {
+	return []scope.Directive{{Section: "Unit", Key: "Wants", Value: unit}, {Section: "Unit", Key: "After", Value: unit}}
 }
 
 // scopeDirectives are the same for a scope, as far as a scope has them. Its
@@ -201,9 +208,13 @@ func scopeDirectives(c *config.Container, remove bool) []scope.Directive {
 	if remove {
 		after = units.Removal(c.Name)
 	}
-	return append(directives,
+	directives = append(directives,
 		scope.Directive{Section: "Unit", Key: "CollectMode", Value: "inactive-or-failed"},
-		scope.Directive{Section: "Unit", Key: "Wants", Value: after})
+		// What a service has by itself, see systemd.scope(5) and systemd.unit(5): it
+		// ends before the file systems and swap go, and when others are isolated.
+		scope.Directive{Section: "Unit", Key: "After", Value: "basic.target"},
+		scope.Directive{Section: "Unit", Key: "IgnoreOnIsolate", Value: "false"})
+	return append(directives, followedBy(after)...)
 }
 
 // scopeHas reports whether a directive that cocker itself writes into [Service]
