@@ -101,13 +101,28 @@ type Mount struct {
 
 // Resources is the [resources] table. A zero value means: not set.
 type Resources struct {
-	MemoryMax  string // as systemd.resource-control(5) MemoryMax=: "512M", "50%", "infinity"
-	MemoryHigh string // MemoryHigh=
-	CPUQuota   string // CPUQuota=: "50%"
-	CPUWeight  uint64 // CPUWeight=: 1 to 10000
-	CPUs       string // AllowedCPUs=: "0-1,4"
-	TasksMax   string // TasksMax=: "512", "10%", "infinity"
-	IOWeight   uint64 // IOWeight=: 1 to 10000
+	MemoryMax           string // as systemd.resource-control(5) MemoryMax=: "512M", "50%", "infinity"
+	MemoryHigh          string // MemoryHigh=
+	MemoryLow           string // MemoryLow=
+	MemoryMin           string // MemoryMin=
+	MemorySwapMax       string // MemorySwapMax=: "0", "1G", "infinity"
+	MemoryNodes         string // AllowedMemoryNodes=: "0,2-3"
+	CPUQuota            string // CPUQuota=: "50%"
+	CPUWeight           uint64 // CPUWeight=: 1 to 10000
+	CPUs                string // AllowedCPUs=: "0-1,4"
+	TasksMax            string // TasksMax=: "512", "10%", "infinity"
+	IOWeight            uint64 // IOWeight=: 1 to 10000
+	IOReadBandwidthMax  []DeviceLimit
+	IOWriteBandwidthMax []DeviceLimit
+	IOReadIOPSMax       []DeviceLimit
+	IOWriteIOPSMax      []DeviceLimit
+}
+
+// DeviceLimit is how much one disk may be used, as IOReadBandwidthMax= and the
+// like have it.
+type DeviceLimit struct {
+	Path  string // absolute: a block device, or a file on the disk that is meant
+	Limit string // in a second, in powers of 1000: "10M", "infinity"
 }
 
 // Directive is one line of a unit file that the user passes through.

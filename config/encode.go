@@ -139,11 +139,27 @@ func (w *encoder) resources(r Resources) {
 	w.table("resources")
 	w.text("memory_max", r.MemoryMax)
 	w.text("memory_high", r.MemoryHigh)
+	w.text("memory_low", r.MemoryLow)
+	w.text("memory_min", r.MemoryMin)
+	w.text("memory_swap_max", r.MemorySwapMax)
+	w.text("memory_nodes", r.MemoryNodes)
 	w.text("cpu_quota", r.CPUQuota)
 	w.number("cpu_weight", r.CPUWeight)
 	w.text("cpus", r.CPUs)
 	w.text("tasks_max", r.TasksMax)
 	w.number("io_weight", r.IOWeight)
+	w.deviceLimits("io_read_bandwidth_max", r.IOReadBandwidthMax)
+	w.deviceLimits("io_write_bandwidth_max", r.IOWriteBandwidthMax)
+	w.deviceLimits("io_read_iops_max", r.IOReadIOPSMax)
+	w.deviceLimits("io_write_iops_max", r.IOWriteIOPSMax)
+}
+
+func (w *encoder) deviceLimits(name string, limits []DeviceLimit) {
+	values := make([]string, len(limits))
+	for i, l := range limits {
+		values[i] = l.String()
+	}
+	w.list(name, values)
 }
 
 func (w *encoder) directives(table string, all []Directive) {

@@ -51,6 +51,14 @@ cpu_weight = 200
 cpus       = "0-1,4"
 tasks_max  = 512
 io_weight  = 10
+memory_low = "10%"
+memory_min = "1M"
+memory_swap_max = 0
+memory_nodes = "0,2-3"
+io_read_bandwidth_max = ["/dev/vda 10M", "/srv/a b  1.5K"]
+io_write_bandwidth_max = ["/srv infinity"]
+io_read_iops_max = ["/dev/vda 100"]
+io_write_iops_max = ["/dev/vda 1K"]
 
 [unit]
 after = ["cocker-db.service", "b.service"]
@@ -88,6 +96,9 @@ func fullContainer() *Container {
 		Resources: Resources{
 			MemoryMax: "512M", MemoryHigh: "1048576", CPUQuota: "50%", CPUWeight: 200,
 			CPUs: "0-1,4", TasksMax: "512", IOWeight: 10,
+			MemoryLow: "10%", MemoryMin: "1M", MemorySwapMax: "0", MemoryNodes: "0,2-3",
+			IOReadBandwidthMax: []DeviceLimit{{"/dev/vda", "10M"}, {"/srv/a b", "1.5K"}}, IOWriteBandwidthMax: []DeviceLimit{{"/srv", "infinity"}},
+			IOReadIOPSMax: []DeviceLimit{{"/dev/vda", "100"}}, IOWriteIOPSMax: []DeviceLimit{{"/dev/vda", "1K"}},
 		},
 		Unit:    []Directive{{"After", "cocker-db.service"}, {"After", "b.service"}, {"ConditionPathExists", "!/etc/no%i"}},
 		Service: []Directive{{"Restart", "on-failure"}, {"TimeoutStopSec", "5"}, {"CPUAccounting", "true"}},

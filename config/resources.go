@@ -12,6 +12,9 @@ const infinity = "infinity"
 // (CONFIG_NR_CPUS), and the limit of systemd's parser.
 const maxCPU = 8192
 
+// maxNode is the same for memory nodes (CONFIG_NODES_SHIFT is 10 at most).
+const maxNode = 1024
+
 // memory is a limit as systemd.resource-control(5) MemoryMax= has it.
 func (b *builder) memory(e *entry) string {
 	s, ok := b.numberOrText(e)
@@ -20,6 +23,19 @@ func (b *builder) memory(e *entry) string {
 	}
 	if strings.HasSuffix(s, "%") {
 		return b.percent(e, s, 100)
+	}
+	if _, problem := parseSize(s); problem != "" {
+		b.fail(e, nil, "%q %s", s, problem)
+		return ""
+	}
+	return s
+}
+
+// swap is a limit as MemorySwapMax= has it. It may be 0: no swap at all.
+func (b *builder) swap(e *entry) string {
+	s, ok := b.numberOrText(e)
+	if !ok || s == infinity || s == "0" {
+		return s
 	}
 	if _, problem := parseSize(s); problem != "" {
 		b.fail(e, nil, "%q %s", s, problem)
@@ -94,24 +110,31 @@ func ParseSize(s string) (uint64, error) {
 	return n, nil
 }
 
-func parseSize(s string) (n uint64, problem string) {
+func parseSize(s string) (n uint64, problem string) { return parseAmount(s, 1024, "size") }
+
+// parseAmount reads a number with a suffix that stands for a power of base. what
+// it is called is for the error.
+func parseAmount(s string, base uint64, what string) (n uint64, problem string) {
 	const suffixes = "BKMGTPE"
-	digits, shift := s, 0
+	digits, unit := s, uint64(1)
 	if i := strings.IndexByte(suffixes, lastByte(s)); i >= 0 {
-		digits, shift = s[:len(s)-1], 10*i
+		digits = s[:len(s)-1]
+		for range i {
+			unit *= base
+		}
 	}
 	whole, decimals, hasDecimals := strings.Cut(digits, ".")
 	value, err := strconv.ParseFloat(digits, 64)
 	switch {
 	case err != nil || !isDigits(whole) || hasDecimals && !isDigits(decimals):
-		return 0, `is no size; write a number and K, M, G or T for powers of 1024, such as "512M"`
-	case value*float64(uint64(1)<<shift) >= math.MaxInt64:
-		return 0, "is too large; a size is below 8E"
+		return 0, "is no " + what + "; write a number and K, M, G or T for powers of " + strconv.FormatUint(base, 10) + `, such as "512M"`
+	case value*float64(unit) >= math.MaxInt64:
+		return 0, "is too large; a " + what + " is below 8E"
 	}
 	if hasDecimals {
-		n = uint64(value * float64(uint64(1)<<shift))
+		n = uint64(value * float64(unit))
 	} else if n, err = strconv.ParseUint(whole, 10, 63); err == nil {
-		n <<= shift
+		n *= unit
 	}
 	if n == 0 {
 		return 0, "must be more than 0"
@@ -126,10 +149,22 @@ func lastByte(s string) byte {
 	return s[len(s)-1]
 }
 
-// cpus is a list as AllowedCPUs= has it.
-func (b *builder) cpus(e *entry) string {
+// numbered is what there are several of in a machine, counted from 0.
+type numbered struct {
+	one, many string
+	limit     uint64 // there are fewer on the largest machine
+	instead   string // a hint for who gives a number and no list
+}
+
+var (
+	cpus        = numbered{"CPU", "CPUs", maxCPU, " (cpu_quota limits how much is used of them)"} //nolint:gochecknoglobals // a constant
+	memoryNodes = numbered{"memory node", "memory nodes", maxNode, ""}                            //nolint:gochecknoglobals // a constant
+)
+
+// numbers is a list as AllowedCPUs= and AllowedMemoryNodes= have it.
+func (b *builder) numbers(e *entry, of numbered) string {
 	if n, ok := e.value.(int64); ok {
-		b.fail(e, nil, `must be a string that lists CPUs, such as "%d" or "0-1,4" (cpu_quota limits how much is used of them)`, n)
+		b.fail(e, nil, `must be a string that lists %s, such as "%d" or "0-1,4"%s`, of.many, n, of.instead)
 		return ""
 	}
 	s, ok := b.plain(e, e.value)
@@ -138,19 +173,19 @@ func (b *builder) cpus(e *entry) string {
 	}
 	list := strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })
 	if len(list) == 0 {
-		b.fail(e, nil, `names no CPU; list them as "0-1,4"`)
+		b.fail(e, nil, `names no %s; list them as "0-1,4"`, of.one)
 		return ""
 	}
 	for _, item := range list {
-		if problem := badCPUs(item); problem != "" {
-			b.fail(e, nil, `%q: %s; list CPUs as "0-1,4"`, item, problem)
+		if problem := of.badRange(item); problem != "" {
+			b.fail(e, nil, `%q: %s; list %s as "0-1,4"`, item, problem, of.many)
 			return ""
 		}
 	}
 	return s
 }
 
-func badCPUs(item string) string {
+func (of numbered) badRange(item string) string {
 	from, to, isRange := strings.Cut(item, "-")
 	low, lowErr := strconv.ParseUint(from, 10, 31)
 	high := low
@@ -163,8 +198,8 @@ func badCPUs(item string) string {
 		return "no number or range"
 	case low > high:
 		return "the range is backwards"
-	case high >= maxCPU:
-		return "no machine has so many CPUs"
+	case high >= of.limit:
+		return "no machine has so many " + of.many
 	}
 	return ""
 }
@@ -174,8 +209,11 @@ type resourceDirective struct{ key, directive string }
 
 func resourceDirectives() []resourceDirective {
 	return []resourceDirective{
-		{"memory_max", "MemoryMax"}, {"memory_high", "MemoryHigh"}, {"cpu_quota", "CPUQuota"},
-		{"cpu_weight", "CPUWeight"}, {"cpus", "AllowedCPUs"}, {"tasks_max", "TasksMax"}, {"io_weight", "IOWeight"},
+		{"memory_max", "MemoryMax"}, {"memory_high", "MemoryHigh"}, {"memory_low", "MemoryLow"},
+		{"memory_min", "MemoryMin"}, {"memory_swap_max", "MemorySwapMax"}, {"memory_nodes", "AllowedMemoryNodes"},
+		{"cpu_quota", "CPUQuota"}, {"cpu_weight", "CPUWeight"}, {"cpus", "AllowedCPUs"}, {"tasks_max", "TasksMax"},
+		{"io_weight", "IOWeight"}, {"io_read_bandwidth_max", "IOReadBandwidthMax"}, {"io_write_bandwidth_max", "IOWriteBandwidthMax"},
+		{"io_read_iops_max", "IOReadIOPSMax"}, {"io_write_iops_max", "IOWriteIOPSMax"},
 	}
 }
 

@@ -120,7 +120,10 @@ func (l *launcher) announcement() string {
 // load reads the container's file.
 func (l *launcher) load() (err error) {
 	l.container, err = config.Load(paths.ConfigDirs(), l.options.Name)
-	return err
+	if err != nil {
+		return err
+	}
+	return checkDisks(l.container)
 }
 
 // resolve finds the images and everything that they decide.

@@ -144,24 +144,32 @@ type deviceLimit struct {
 	Value uint64
 }
 
-// deviceSize is "PATH BYTES", in powers of 1000.
+// deviceSize is "PATH NUMBER", in powers of 1000.
 func deviceSize(key, value string) ([]sd.Property, error) {
-	path, amount, _ := strings.Cut(value, " ")
-	n, err := parseSize(strings.TrimSpace(amount), 1000)
-	return one(key, []deviceLimit{{path, n}}), err
+	return perDevice(key, value, func(s string) (uint64, error) { return parseSize(s, 1000) })
 }
 
 func deviceWeight(key, value string) ([]sd.Property, error) {
-	path, weight, _ := strings.Cut(value, " ")
-	n, err := strconv.ParseUint(strings.TrimSpace(weight), 10, 64)
-	return one(key, []deviceLimit{{path, n}}), err
+	return perDevice(key, value, func(s string) (uint64, error) { return strconv.ParseUint(s, 10, 64) })
 }
 
 // deviceTime is "PATH TIME".
 func deviceTime(key, value string) ([]sd.Property, error) {
-	path, span, _ := strings.Cut(value, " ")
-	n, err := parseTimeSpan(strings.TrimSpace(span))
-	return one(usec(key), []deviceLimit{{path, n}}), err
+	return perDevice(usec(key), value, parseTimeSpan)
+}
+
+// perDevice is a path, which may be quoted, and what parse takes. The unit file's
+// empty value, which clears the list, is the empty list.
+func perDevice(key, value string, parse func(string) (uint64, error)) ([]sd.Property, error) {
+	if value == "" {
+		return one(key, []deviceLimit{}), nil
+	}
+	path, rest, err := nextWord(value)
+	if err != nil {
+		return nil, err
+	}
+	n, err := parse(strings.TrimSpace(rest))
+	return one(key, []deviceLimit{{path, n}}), err
 }
 
 type addressPrefix struct {

@@ -1,7 +1,9 @@
 package units
 
 import (
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/cocker/cocker/config"
 )
@@ -22,14 +24,23 @@ var rows = [...]row{ //nolint:gochecknoglobals // a table, never written
 	{"Unit", "Requires", networkUnit},
 	{"Unit", "After", networkOrder},
 	{"Unit", "RequiresMountsFor", bindSources},
+	{"Unit", "RequiresMountsFor", limitedPaths},
 	{"Service", "KillSignal", killSignal},
 	{"Service", "MemoryMax", func(c *config.Container) []string { return text(c.Resources.MemoryMax) }},
 	{"Service", "MemoryHigh", func(c *config.Container) []string { return text(c.Resources.MemoryHigh) }},
+	{"Service", "MemoryLow", func(c *config.Container) []string { return text(c.Resources.MemoryLow) }},
+	{"Service", "MemoryMin", func(c *config.Container) []string { return text(c.Resources.MemoryMin) }},
+	{"Service", "MemorySwapMax", func(c *config.Container) []string { return text(c.Resources.MemorySwapMax) }},
+	{"Service", "AllowedMemoryNodes", func(c *config.Container) []string { return text(c.Resources.MemoryNodes) }},
 	{"Service", "CPUQuota", func(c *config.Container) []string { return text(c.Resources.CPUQuota) }},
 	{"Service", "CPUWeight", func(c *config.Container) []string { return number(c.Resources.CPUWeight) }},
 	{"Service", "AllowedCPUs", func(c *config.Container) []string { return text(c.Resources.CPUs) }},
 	{"Service", "TasksMax", func(c *config.Container) []string { return text(c.Resources.TasksMax) }},
 	{"Service", "IOWeight", func(c *config.Container) []string { return number(c.Resources.IOWeight) }},
+	{"Service", "IOReadBandwidthMax", func(c *config.Container) []string { return deviceLimits(c.Resources.IOReadBandwidthMax) }},
+	{"Service", "IOWriteBandwidthMax", func(c *config.Container) []string { return deviceLimits(c.Resources.IOWriteBandwidthMax) }},
+	{"Service", "IOReadIOPSMax", func(c *config.Container) []string { return deviceLimits(c.Resources.IOReadIOPSMax) }},
+	{"Service", "IOWriteIOPSMax", func(c *config.Container) []string { return deviceLimits(c.Resources.IOWriteIOPSMax) }},
 }
 
 // ForContainer gives what a container adds to cocker@.service: the drop-in that
@@ -116,6 +127,19 @@ func bindSources(c *config.Container) []string {
 	return sources
 }
 
+// limitedPaths are those whose disk has a limit: systemd looks up which it is when
+// the unit starts, so the file system must be there. A device node stands for itself.
+func limitedPaths(c *config.Container) []string {
+	var paths []string
+	for _, l := range c.Resources.DeviceLimits() {
+		word := Word(l.Path)
+		if !strings.HasPrefix(l.Path, "/dev/") && !slices.Contains(paths, word) {
+			paths = append(paths, word)
+		}
+	}
+	return paths
+}
+
 // killSignal is for a command that is PID 1 itself. cocker's init is always
 // given SIGTERM and sends the container's stop signal to the command.
 func killSignal(c *config.Container) []string {
@@ -132,6 +156,15 @@ func text(s string) []string {
 		return nil
 	}
 	return []string{s}
+}
+
+// deviceLimits: systemd expands specifiers in the path, and takes quotes around it.
+func deviceLimits(limits []config.DeviceLimit) []string {
+	values := make([]string, len(limits))
+	for i, l := range limits {
+		values[i] = Word(l.Path) + " " + l.Limit
+	}
+	return values
 }
 
 func number(n uint64) []string {

@@ -58,11 +58,19 @@ func resourceFlags() []containerFlag {
 	return []containerFlag{
 		{"memory", "m", "SIZE", "hard limit of memory: 512M, 50%, infinity (MemoryMax=)", func(c *config.Container, v string) error { c.Resources.MemoryMax = v; return nil }},
 		{"memory-high", "", "SIZE", "memory above this is slowed down and reclaimed (MemoryHigh=)", func(c *config.Container, v string) error { c.Resources.MemoryHigh = v; return nil }},
+		{"memory-low", "", "SIZE", "memory that is not reclaimed as long as there is other (MemoryLow=)", func(c *config.Container, v string) error { c.Resources.MemoryLow = v; return nil }},
+		{"memory-min", "", "SIZE", "memory that is never reclaimed (MemoryMin=)", func(c *config.Container, v string) error { c.Resources.MemoryMin = v; return nil }},
+		{"memory-swap-max", "", "SIZE", "hard limit of swap: 1G, 0, infinity (MemorySwapMax=)", func(c *config.Container, v string) error { c.Resources.MemorySwapMax = v; return nil }},
+		{"memory-nodes", "", "LIST", "memory nodes it may use: 0,2-3 (AllowedMemoryNodes=)", func(c *config.Container, v string) error { c.Resources.MemoryNodes = v; return nil }},
 		{"cpu-quota", "", "PERCENT", "CPU time: 50%, or 200% for two CPUs (CPUQuota=)", func(c *config.Container, v string) error { c.Resources.CPUQuota = v; return nil }},
 		{"cpu-weight", "", "1..10000", "share of the CPU time (CPUWeight=, default 100)", func(c *config.Container, v string) error { return setWeight(&c.Resources.CPUWeight, v) }},
 		{"cpus", "", "LIST", "CPUs it may use: 0-1,4 (AllowedCPUs=)", func(c *config.Container, v string) error { c.Resources.CPUs = v; return nil }},
 		{"tasks-max", "", "NUMBER", "limit of processes and threads (TasksMax=)", func(c *config.Container, v string) error { c.Resources.TasksMax = v; return nil }},
 		{"io-weight", "", "1..10000", "share of the disks' time (IOWeight=, default 100)", func(c *config.Container, v string) error { return setWeight(&c.Resources.IOWeight, v) }},
+		{"io-read-bandwidth-max", "", "PATH LIMIT", "bytes a second from the disk of a path: '/dev/vda 10M', '/srv 10M' (IOReadBandwidthMax=)", func(c *config.Container, v string) error { return addDeviceLimit(&c.Resources.IOReadBandwidthMax, v) }},
+		{"io-write-bandwidth-max", "", "PATH LIMIT", "bytes a second to it (IOWriteBandwidthMax=)", func(c *config.Container, v string) error { return addDeviceLimit(&c.Resources.IOWriteBandwidthMax, v) }},
+		{"io-read-iops-max", "", "PATH LIMIT", "reads a second from it (IOReadIOPSMax=)", func(c *config.Container, v string) error { return addDeviceLimit(&c.Resources.IOReadIOPSMax, v) }},
+		{"io-write-iops-max", "", "PATH LIMIT", "writes a second to it (IOWriteIOPSMax=)", func(c *config.Container, v string) error { return addDeviceLimit(&c.Resources.IOWriteIOPSMax, v) }},
 	}
 }
 
@@ -265,6 +273,12 @@ func setWeight(to *uint64, v string) error {
 		return fmt.Errorf("%q is no number from 1 to 10000", v)
 	}
 	return nil
+}
+
+func addDeviceLimit(to *[]config.DeviceLimit, v string) error {
+	limit, err := config.ParseDeviceLimit(v)
+	*to = append(*to, limit)
+	return err
 }
 
 func addDirective(to *[]config.Directive, v string) error {
