@@ -98,9 +98,9 @@ func isUp(attrs *netlink.LinkAttrs) bool { return attrs.RawFlags&unix.IFF_UP != 
 // eachLink goes through the links of the network's containers, and goes on after
 // an error.
 func eachLink(n Network, do func(netlink.Link) error) error {
-	links, err := netlink.LinkList()
+	links, err := listLinks()
 	if err != nil {
-		return fmt.Errorf("list links: %w", err)
+		return err
 	}
 	var failed []error
 	for _, link := range links {
@@ -109,6 +109,23 @@ func eachLink(n Network, do func(netlink.Link) error) error {
 		}
 	}
 	return errors.Join(failed...)
+}
+
+// listLinks asks again when links have come or gone between two parts of the answer,
+// as they do wherever containers start and stop: the kernel then marks it as possibly
+// incomplete (NLM_F_DUMP_INTR, "Dump consistency" in
+// Documentation/userspace-api/netlink/intro.rst).
+func listLinks() ([]netlink.Link, error) {
+	for {
+		links, err := netlink.LinkList()
+		if errors.Is(err, netlink.ErrDumpInterrupted) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list links: %w", err)
+		}
+		return links, nil
+	}
 }
 
 // ofNetwork: a link's own address has the container's address in it.

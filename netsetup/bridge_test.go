@@ -1,10 +1,14 @@
 package netsetup
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -73,6 +77,45 @@ func TestHostBelievesNoRouterOnTheBridge(t *testing.T) {
 	if text := output(t, "ip", "-6", "address", "show", "dev", n.Name); strings.Contains(text, "2001:db8:") {
 		t.Errorf("the container has given the host an address:\n%s", text)
 	}
+}
+
+// A host lists its links while containers start and stop.
+func TestLinksAreListedWhileOthersComeAndGo(t *testing.T) {
+	up(t)
+	for i := range 60 { // the kernel sends so many in several parts
+		link := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: fmt.Sprint("stays", i)}}
+		if err := netlink.LinkAdd(link); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { netlink.LinkDel(link) })
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	group.Go(func() {
+		for ctx.Err() == nil {
+			link := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "goes"}}
+			if err := errors.Join(netlink.LinkAdd(link), netlink.LinkDel(link)); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	for range 200 {
+		list, err := listLinks()
+		if err != nil {
+			t.Error(err)
+		}
+		stay := 0
+		for _, link := range list {
+			if strings.HasPrefix(link.Attrs().Name, "stays") {
+				stay++
+			}
+		}
+		if stay != 60 {
+			t.Errorf("%d of 60 links are listed", stay)
+		}
+	}
+	cancel()
+	group.Wait()
 }
 
 func requireIPv6(t *testing.T) {

@@ -44,7 +44,7 @@ func up(t testing.TB) Network {
 // links, an element expires.
 func eventually(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !done(); {
+	for deadline := time.Now().Add(patience); !done(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("never happened:", what)
 		}
@@ -53,7 +53,7 @@ func eventually(t testing.TB, what string, done func() bool) {
 
 func links(t testing.TB) string {
 	t.Helper()
-	list, err := netlink.LinkList()
+	list, err := listLinks()
 	if err != nil {
 		t.Fatal(err)
 	}

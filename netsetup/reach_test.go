@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	patience = 5 * time.Second
+	patience = time.Minute // on a busy machine; nothing takes that long
 	// impatience is for packets that are dropped without an answer, a few
 	// microseconds away: nothing but waiting tells.
 	impatience = 300 * time.Millisecond

@@ -74,11 +74,14 @@ func TestUpRepairs(t *testing.T) {
 	}
 }
 
-// state is all that Up answers for, as the host's own tools show it.
+// state is all that Up answers for, as the host's own tools show it: of the bridge
+// that it is set up, not its operational state, which follows a port's carrier in
+// the kernel's own time (Documentation/networking/operstates.rst).
 func state(t *testing.T) string {
 	t.Helper()
 	return output(t, "nft", "-s", "list", "ruleset") +
-		output(t, "sh", "-c", `ip -4 -br addr show cocker0 | tr -s ' '; ip -br link show master cocker0 | cut -d' ' -f1;
+		output(t, "sh", "-c", `ip -o link show dev cocker0 up | cut -d: -f2; ip -4 -o addr show dev cocker0 | tr -s ' ' | cut -d' ' -f2-4;
+			ip -br link show master cocker0 | cut -d' ' -f1;
 			cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/cocker0/route_localnet`)
 }
 
