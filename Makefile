@@ -13,6 +13,8 @@ bindir        := $(DESTDIR)$(PREFIX)/bin
 libexecdir    := $(DESTDIR)$(PREFIX)/libexec/cocker
 unitdir       := $(DESTDIR)$(PREFIX)/lib/systemd/system
 generatordir  := $(DESTDIR)$(PREFIX)/lib/systemd/system-generators
+presetdir     := $(DESTDIR)$(PREFIX)/lib/systemd/system-preset
+tmpfilesdir   := $(DESTDIR)$(PREFIX)/lib/tmpfiles.d
 mandir        := $(DESTDIR)$(PREFIX)/share/man
 completions   := bash:bash-completion/completions/cocker zsh:zsh/vendor-completions/_cocker fish:fish/vendor_completions.d/cocker.fish
 
@@ -24,7 +26,7 @@ TESTHOST    := .cache/cocker-testhost
 BENCHMARK   := .cache/cocker-bench
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: help build test test-unit test-system bench lint fmt man demo shell-host roots mmdebstrap install uninstall clean
+.PHONY: help build test test-unit test-system bench lint fmt man demo shell-host roots mmdebstrap deb debhelper unpackaged install uninstall clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -81,13 +83,37 @@ mmdebstrap:
 		echo "mmdebstrap, which makes the test hosts, is missing: apt-get install mmdebstrap"; \
 		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y mmdebstrap; }
 
+# Where "make deb" puts the package.
+DIST ?= dist
+
+# From a copy: dpkg-buildpackage puts its results beside the source tree. "-d": what
+# it would miss is a C compiler, which nothing here needs.
+deb: debhelper ## build a Debian package into dist/
+	@rm -rf $(DIST)/source && mkdir -p $(DIST)/source/cocker
+	@tar -c --exclude-vcs --exclude=./bin --exclude=./.cache --exclude=./dist . | tar -x -C $(DIST)/source/cocker
+	cd $(DIST)/source/cocker && env -u MAKEFLAGS -u MAKEOVERRIDES -u MFLAGS -u PREFIX -u DESTDIR GO=$(GO) dpkg-buildpackage -d -us -uc --build=binary
+	@mv $(DIST)/source/*.deb $(DIST)/ && rm -rf $(DIST)/source && ls $(DIST)/*.deb
+
+debhelper:
+	@command -v dh >/dev/null || { \
+		[ "$$(id -u)" = 0 ] || { echo "debhelper is missing; install it as root: apt-get install debhelper" >&2; exit 1; }; \
+		echo "debhelper, which makes the package, is missing: apt-get install debhelper"; \
+		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y debhelper; }
+
+# What the package has installed is dpkg's to replace and to remove.
+unpackaged:
+	@if [ -z "$(DESTDIR)" ] && dpkg-query --search $(bindir)/cocker >/dev/null 2>&1; then \
+		echo "$(bindir)/cocker belongs to the Debian package cocker: remove that first (apt-get remove cocker)" >&2; exit 1; fi
+
 # Under sudo Go is often not in PATH: then what was built before is installed.
-install: $(if $(shell command -v $(GO)),build) ## install below DESTDIR and PREFIX
+install: unpackaged $(if $(shell command -v $(GO)),build) ## install below DESTDIR and PREFIX
 	install -d $(bindir) $(libexecdir) $(unitdir) $(generatordir) $(DESTDIR)/etc/cocker/containers
 	install -m 755 bin/cocker $(bindir)/
 	install -m 755 bin/cocker-launch bin/cocker-init $(libexecdir)/
 	install -m 755 bin/cocker-generator $(generatordir)/
 	$(if $(UNITS),install -m 644 $(UNITS) $(unitdir)/)
+	install -D -m 644 -t $(presetdir) units/system-preset/*.preset
+	install -D -m 644 -t $(tmpfilesdir) units/tmpfiles.d/*.conf
 	@set -e; for c in $(completions); do \
 		file=$(DESTDIR)$(PREFIX)/share/$${c#*:}; \
 		install -d "$$(dirname "$$file")"; \
@@ -97,12 +123,12 @@ install: $(if $(shell command -v $(GO)),build) ## install below DESTDIR and PREF
 		install -D -m 644 -t $(mandir)/man$${page##*.} "$$page"; \
 	done
 
-uninstall: ## remove what install installed
+uninstall: unpackaged ## remove what install installed
 	rm -f $(bindir)/cocker $(generatordir)/cocker-generator
-	rm -f $(foreach u,$(notdir $(UNITS)),$(unitdir)/$(u))
+	rm -f $(foreach u,$(notdir $(UNITS)),$(unitdir)/$(u)) $(presetdir)/80-cocker.preset $(tmpfilesdir)/cocker.conf
 	rm -f $(foreach c,$(completions),$(DESTDIR)$(PREFIX)/share/$(lastword $(subst :, ,$(c))))
 	rm -f $(foreach m,$(notdir $(MANPAGES)),$(mandir)/man$(patsubst .%,%,$(suffix $(m)))/$(m))
 	rm -rf $(libexecdir)
 
 clean: ## remove what build made and the cached test roots
-	rm -rf --one-file-system bin .cache
+	rm -rf --one-file-system bin dist .cache
