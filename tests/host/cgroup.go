@@ -92,7 +92,7 @@ func (t *cgroupTree) remove(name string) error {
 	if err := t.kill(name); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	// The kernel reports an empty cgroup before it lets go of it: there is no event.
 	return poll(ctx, func() error { return removeCgroups(filepath.Join(t.dir, name)) })

@@ -11,7 +11,7 @@ cgroup=/proc/$$/fd/3/$name
 if [ -d "$cgroup" ]; then
 	echo 1 >"$cgroup/cgroup.kill"
 	# A killed process leaves its cgroup only when its memory is gone.
-	tries=500
+	tries=3000 # a minute
 	while [ -d "$cgroup" ] && [ "$tries" -gt 0 ]; do
 		find "$cgroup" -depth -type d -exec rmdir {} + 2>/dev/null && break
 		tries=$((tries - 1))

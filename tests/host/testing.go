@@ -10,7 +10,7 @@ import (
 )
 
 // commandDeadline ends a command of Run that hangs.
-const commandDeadline = 2 * time.Minute
+const commandDeadline = 5 * time.Minute
 
 // Option changes what Start starts.
 type Option func(*Config)
