@@ -33,7 +33,10 @@ func (b *builder) directives(e *entry, groups []directiveGroup) []Directive {
 	}
 	list, isArray := e.value.([]any)
 	if !isArray {
-		value, _ := b.directiveValue(e, e.value)
+		value, ok := b.directiveValue(e, e.value)
+		if !ok { // an empty value would reset what stands before it
+			return nil
+		}
 		return []Directive{{Key: name, Value: value}}
 	}
 	var all []Directive

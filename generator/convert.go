@@ -57,25 +57,23 @@ func parallel(n int, work func(i int)) {
 
 func (g generator) one(l config.Location) error {
 	c, problems := l.Read()
-	out, err := convert(c, problems)
+	out, err := convert(c)
 	if err == nil && out.path != "" {
 		err = g.sink.emit(out)
 	}
 	return errors.Join(problems, err)
 }
 
-// convert decides what to write for a container. One with problems gets what
-// shows where to look, and still its links: it was declared to start at boot, so
-// it shall be seen to fail at boot. A name that is no unit's name gets nothing.
-func convert(c *config.Container, problems error) (output, error) {
+// convert decides what to write for a container. One with problems gets what is
+// right in its file: it may run, and must not lose its limits and the time it has
+// to stop because of a mistake. It gets its links too: it was declared to start at
+// boot, so it shall be seen to fail at boot, where its status tells where to look.
+// A name that is no unit's name gets nothing.
+func convert(c *config.Container) (output, error) {
 	if config.ValidName(c.Name) != nil {
 		return output{}, nil
 	}
-	file := units.ForContainer(c)
-	if problems != nil {
-		file = units.ForBadFile(c)
-	}
-	text, err := file.Bytes()
+	text, err := units.ForContainer(c).Bytes()
 	if err != nil {
 		return output{}, &config.Problem{File: c.Sources[0], Text: err.Error()}
 	}

@@ -24,7 +24,7 @@ func verbs() []verb {
 	return []verb{
 		{"start", "CONTAINER", startUnit},
 		{"run", "CONTAINER", runForeground},
-		{"cleanup", "CONTAINER", func(_ context.Context, name string) error { return Cleanup(name) }},
+		{"cleanup", "CONTAINER", func(_ context.Context, name string) error { return cleanUpUnit(name) }},
 		{"remove", "CONTAINER", func(_ context.Context, name string) error { return RemoveTransient(name) }},
 		{"network-up", "NETWORK", func(_ context.Context, name string) error { return networkUp(name) }},
 		{"network-down", "NETWORK", func(_ context.Context, name string) error { return networkDown(name) }},

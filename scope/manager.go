@@ -174,14 +174,17 @@ func (m *Manager) Reload(ctx context.Context) error {
 }
 
 // Disable removes every link that "systemctl enable" made for a unit, those of
-// "enable --runtime" too. To have none is success.
-func (m *Manager) Disable(ctx context.Context, unit string) error {
+// "enable --runtime" too. To have none is success. If it had one, systemd keeps
+// the dependency until a Reload.
+func (m *Manager) Disable(ctx context.Context, unit string) (changed bool, err error) {
 	for _, runtime := range []bool{false, true} {
-		if _, err := m.conn.DisableUnitFilesContext(ctx, []string{unit}, runtime); err != nil {
-			return fmt.Errorf("disable %s: %w", unit, translate(err))
+		changes, err := m.conn.DisableUnitFilesContext(ctx, []string{unit}, runtime)
+		if err != nil {
+			return changed, fmt.Errorf("disable %s: %w", unit, translate(err))
 		}
+		changed = changed || len(changes) > 0
 	}
-	return nil
+	return changed, nil
 }
 
 // wait runs enqueue, which puts a job into systemd's queue, and waits for the

@@ -65,18 +65,6 @@ func ForContainer(c *config.Container) File {
 	return f
 }
 
-// ForBadFile gives the drop-in of a container whose file has problems: enough
-// that systemctl status shows where to look. Starting it fails with the problems.
-func ForBadFile(c *config.Container) File {
-	f := File{Header: header}
-	for _, r := range []row{{"Unit", "Description", description}, {"Unit", "SourcePath", sourcePath}} {
-		for _, v := range r.values(c) {
-			f.Add(r.section, r.key, v)
-		}
-	}
-	return f
-}
-
 func passedThrough(c *config.Container, section string) []config.Directive {
 	if section == "Unit" {
 		return c.Unit

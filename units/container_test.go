@@ -113,14 +113,3 @@ Nice=5
 		}
 	}
 }
-
-func TestForBadFile(t *testing.T) {
-	c := &config.Container{
-		Name: "web", Sources: []string{"/e/100%.toml"}, Network: config.Network{Mode: config.NetworkNone},
-		Service: []config.Directive{{Key: "Restart", Value: "always"}},
-	}
-	got, err := ForBadFile(c).Bytes()
-	if want := "# " + header + "\n[Unit]\nDescription=Container web\nSourcePath=/e/100%%.toml\n"; err != nil || string(got) != want {
-		t.Errorf("got %v %q, want %q", err, got, want)
-	}
-}

@@ -17,7 +17,10 @@ func checkCommand(s *streams) *cobra.Command {
 		Short: "Check the files of all containers",
 		Long: `Check reads the files of all containers, with their drop-ins, and prints
 every problem of every file, one on a line, with file and line. It needs no
-systemd. The exit status is 1 if there is a problem.`,
+systemd. The exit status is 1 if there is a problem.
+
+It warns of containers that run although their files are gone, and of what
+containers wrote whose files are gone; that is no problem of a file.`,
 		Example:           "  cocker check && systemctl daemon-reload",
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -37,18 +40,23 @@ type checkProblem struct {
 type checkResult struct {
 	Good     []string       `json:"good"`
 	Problems []checkProblem `json:"problems"`
+	Warnings []checkWarning `json:"warnings"`
+}
+
+type checkWarning struct {
+	Container string `json:"container"`
+	Text      string `json:"text"`
 }
 
 func check(s *streams, dirs []string, asJSON bool) error {
 	good, err := config.Check(dirs)
+	warnings := lostFiles(dirs)
 	if asJSON {
-		if failure := printJSON(s.out, resultOf(good, err)); failure != nil {
+		if failure := printJSON(s.out, resultOf(good, err, warnings)); failure != nil {
 			return failure
 		}
-	} else if err != nil {
-		fmt.Fprintln(s.err, err)
 	} else {
-		fmt.Fprintf(s.out, "%s\n", countOf(len(good), "container is fine", "containers are fine"))
+		printCheck(s, len(good), err, warnings)
 	}
 	if err != nil {
 		return exitError(exitFailure)
@@ -56,8 +64,19 @@ func check(s *streams, dirs []string, asJSON bool) error {
 	return nil
 }
 
-func resultOf(good []*config.Container, err error) checkResult {
-	result := checkResult{Good: []string{}, Problems: []checkProblem{}}
+func printCheck(s *streams, good int, err error, warnings []checkWarning) {
+	for _, w := range warnings {
+		fmt.Fprintf(s.err, "cocker: check: warning: %s: %s\n", w.Container, w.Text)
+	}
+	if err != nil {
+		fmt.Fprintln(s.err, err)
+		return
+	}
+	fmt.Fprintf(s.out, "%s\n", countOf(good, "container is fine", "containers are fine"))
+}
+
+func resultOf(good []*config.Container, err error, warnings []checkWarning) checkResult {
+	result := checkResult{Good: []string{}, Problems: []checkProblem{}, Warnings: append([]checkWarning{}, warnings...)}
 	for _, c := range good {
 		result.Good = append(result.Good, c.Name)
 	}

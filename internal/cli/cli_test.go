@@ -154,7 +154,7 @@ func TestCheckReportsEachProblem(t *testing.T) {
 		}
 	}
 	good, err := config.Check([]string{dir})
-	result := resultOf(good, err)
+	result := resultOf(good, err, nil)
 	if len(result.Good) != 1 || result.Good[0] != "good" || len(result.Problems) < 2 {
 		t.Errorf("got %+v", result)
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/cocker/cocker/config"
 	"github.com/cocker/cocker/internal/paths"
+	"github.com/cocker/cocker/launch"
 	"github.com/cocker/cocker/scope"
 	"github.com/cocker/cocker/units"
 )
@@ -23,6 +25,7 @@ type container struct {
 	Problem error             // what is wrong with the file
 	Unit    scope.Unit        // of the possible units the one that counts
 	Data    bool              // there is nothing but what it wrote
+	Run     *launch.State     // what was started; nil if it does not run
 }
 
 // unitPatterns match the units of all containers.
@@ -63,6 +66,9 @@ func collect(ctx context.Context, m *scope.Manager) ([]container, error) {
 	for _, c := range byName {
 		if c.Unit.Name == "" {
 			c.Unit = scope.Unit{Name: units.Service(c.Name), ActiveState: "inactive"}
+		}
+		if state, err := launch.ReadState(c.Name); err == nil && state.Running() {
+			c.Run = state
 		}
 		all = append(all, *c)
 	}
@@ -127,20 +133,29 @@ func stateWord(active string) string {
 	return active // failed, reloading, maintenance, ...
 }
 
-// images is what the container is made of, lowest first.
+// images is what the container is made of, lowest first. What runs counts, as the
+// file may have changed since, or be gone.
 func (c container) images() []string {
-	if c.Config == nil {
-		return nil
+	switch {
+	case c.Run != nil:
+		return c.Run.Images
+	case c.Config != nil:
+		return c.Config.Images
 	}
-	return c.Config.Images
+	return nil
 }
 
 func (c container) ports() []string {
+	var published []config.Port
+	switch {
+	case c.Run != nil:
+		published = c.Run.Ports
+	case c.Config != nil:
+		published = c.Config.Network.Ports
+	}
 	ports := []string{}
-	if c.Config != nil {
-		for _, p := range c.Config.Network.Ports {
-			ports = append(ports, p.String())
-		}
+	for _, p := range published {
+		ports = append(ports, p.String())
 	}
 	return ports
 }
@@ -160,6 +175,9 @@ func notFound(name string) error {
 	_, err := config.Find(paths.ConfigDirs(), name)
 	if err == nil {
 		return nil
+	}
+	if config.ValidName(name) == nil && leftData(name) {
+		return errors.Join(err, fmt.Errorf("what it wrote is still there; \"cocker rm %s\" removes that", name))
 	}
 	names, _ := config.List(paths.ConfigDirs())
 	for _, other := range names {

@@ -16,7 +16,6 @@ import (
 
 	"github.com/cocker/cocker/config"
 	"github.com/cocker/cocker/internal/paths"
-	"github.com/cocker/cocker/launch"
 	"github.com/cocker/cocker/scope"
 )
 
@@ -50,8 +49,9 @@ type details struct {
 	Name     string         `json:"name"`
 	State    string         `json:"state"`
 	Files    []string       `json:"files"`
-	Problems []string       `json:"problems,omitempty"`
-	Config   map[string]any `json:"config"` // as the merged file would have it
+	Problems []string       `json:"problems,omitempty"` // with its file
+	OOM      string         `json:"oom,omitempty"`      // what was killed because memory ran out
+	Config   map[string]any `json:"config"`             // as the merged file would have it
 	Unit     unitDetails    `json:"unit"`
 	Running  *runDetails    `json:"running,omitempty"`
 	Paths    pathDetails    `json:"paths"`
@@ -75,6 +75,7 @@ type runDetails struct {
 	ImageDigests  []string `json:"image_digests"`
 	IDBase        uint32   `json:"id_base"`
 	Address       string   `json:"address,omitempty"`
+	Ports         []string `json:"ports,omitempty"`
 	Network       string   `json:"network,omitempty"`
 	HostInterface string   `json:"host_interface,omitempty"`
 }
@@ -117,11 +118,9 @@ func detailsOf(c container) (*details, error) {
 		}
 		d.Config = values
 	}
-	if c.Problem != nil {
-		d.Problems = strings.Split(c.Problem.Error(), "\n")
-	}
-	if state, err := launch.ReadState(c.Name); err == nil && state.Running() {
-		d.Running = &runDetails{state.Leader, state.Images, state.ImageDigests, state.IDBase, state.Address, state.Network, state.HostInterface}
+	d.Problems, d.OOM = c.problems(), c.killed()
+	if state := c.Run; state != nil {
+		d.Running = &runDetails{state.Leader, state.Images, state.ImageDigests, state.IDBase, state.Address, c.ports(), state.Network, state.HostInterface}
 		d.Paths.Layers = state.Layers
 	}
 	return d, nil

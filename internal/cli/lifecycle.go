@@ -188,10 +188,14 @@ func restart(ctx context.Context, m *scope.Manager, name string) error {
 		return err
 	case u.Name == units.Scope(name) && u.Running():
 		return fmt.Errorf("%s is in the foreground of a \"cocker run\", which ends with it; stop it and run it again", name)
-	case u.Running():
-		return m.Restart(ctx, u.Name)
+	case !u.Running():
+		return start(ctx, m, name)
 	}
-	return start(ctx, m, name)
+	// It would stop and not come back.
+	if _, err := config.Load(paths.ConfigDirs(), name); err != nil {
+		return fmt.Errorf("%s runs on, as it could not be started again: %w", name, err)
+	}
+	return m.Restart(ctx, u.Name)
 }
 
 func kill(ctx context.Context, m *scope.Manager, name string, signal unix.Signal, everybody bool) error {

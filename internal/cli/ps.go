@@ -19,7 +19,8 @@ func psCommand(s *streams) *cobra.Command {
 		Long: `Ps lists the containers that run or have failed, of every kind: those of
 files, and those of "cocker run". With --all it lists all that exist, and as
 "no file" what containers wrote whose files are gone; "cocker rm NAME" removes
-it.`,
+it. The state of a container tells, in parentheses, when its file is gone or bad
+while it runs, and which process the kernel has killed because memory ran out.`,
 		Example:           "  cocker ps --all\n  cocker ps --json | jq -r '.[].name'",
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -44,7 +45,8 @@ type psEntry struct {
 	Address     string     `json:"address,omitempty"`
 	Ports       []string   `json:"ports"`
 	File        string     `json:"file,omitempty"`
-	Problem     string     `json:"problem,omitempty"`
+	OOM         string     `json:"oom,omitempty"`     // what was killed because memory ran out
+	Problem     string     `json:"problem,omitempty"` // with its file
 }
 
 func ps(ctx context.Context, s *streams, all, asJSON bool) error {
@@ -90,26 +92,44 @@ func describe(ctx context.Context, m *scope.Manager, c container) psEntry {
 	if c.Unit.Result != "success" {
 		e.Result = c.Unit.Result
 	}
-	if c.Problem != nil {
-		e.Problem = c.Problem.Error()
-	}
+	e.OOM = c.killed()
+	e.Problem = strings.Join(c.problems(), "\n")
 	return e
 }
 
 func psRows(entries []psEntry, now time.Time) [][]string {
 	var rows [][]string
 	for _, e := range entries {
-		state, since := e.State, ""
-		switch {
-		case e.Problem != "" && e.ActiveState != "active":
-			state = "bad file"
-		case e.Result != "" && e.State == "failed":
-			state += " (" + e.Result + ")"
-		}
+		since := ""
 		if e.Since != nil {
 			since = ago(now, *e.Since)
 		}
-		rows = append(rows, []string{e.Name, strings.Join(e.Images, ","), state, since, e.Address, strings.Join(e.Ports, ",")})
+		rows = append(rows, []string{e.Name, strings.Join(e.Images, ","), e.stateCell(), since, e.Address, strings.Join(e.Ports, ",")})
 	}
 	return rows
+}
+
+// stateCell is the state and, in parentheses, what else there is to know of it.
+func (e psEntry) stateCell() string {
+	badFile := e.Problem != "" && e.File != ""
+	if badFile && e.ActiveState != "active" {
+		return "bad file"
+	}
+	var notes []string
+	switch {
+	case e.OOM != "":
+		notes = append(notes, e.OOM)
+	case e.Result != "" && e.State == "failed":
+		notes = append(notes, e.Result)
+	}
+	switch {
+	case badFile:
+		notes = append(notes, "bad file")
+	case e.Problem != "":
+		notes = append(notes, "no file")
+	}
+	if len(notes) == 0 {
+		return e.State
+	}
+	return e.State + " (" + strings.Join(notes, ", ") + ")"
 }

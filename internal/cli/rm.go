@@ -50,7 +50,8 @@ func removeAll(ctx context.Context, names []string, force, keepData bool) error 
 	for _, name := range slices.Compact(slices.Sorted(slices.Values(names))) {
 		u, err := m.Unit(ctx, units.Service(name))
 		reload = reload || err == nil && hasDropIn(u)
-		if err := remove(ctx, m, name, force, keepData); err != nil {
+		disabled, err := remove(ctx, m, name, force, keepData)
+		if reload = reload || disabled; err != nil {
 			errs = append(errs, err)
 		}
 	}
@@ -61,38 +62,39 @@ func removeAll(ctx context.Context, names []string, force, keepData bool) error 
 }
 
 // remove goes from the outside in, and the file last: after an interruption the
-// container is still listed and can be removed again.
-func remove(ctx context.Context, m *scope.Manager, name string, force, keepData bool) error {
+// container is still listed and can be removed again. disabled says whether systemd
+// must be told of a link that is gone.
+func remove(ctx context.Context, m *scope.Manager, name string, force, keepData bool) (disabled bool, err error) {
 	u, err := existing(ctx, m, name)
 	if err != nil {
 		if !leftData(name) || !errors.Is(err, config.ErrNotFound) {
-			return err
+			return false, err
 		}
 	}
 	files, err := removableFiles(name)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if u.Running() {
 		if !force {
-			return fmt.Errorf("%s is %s; stop it first, or use --force", name, stateWord(u.ActiveState))
+			return false, fmt.Errorf("%s is %s; stop it first, or use --force", name, stateWord(u.ActiveState))
 		}
 		if err := stopUnit(ctx, m, u.Name, name); err != nil {
-			return err
+			return false, err
 		}
 	}
-	if err := m.Disable(ctx, units.Service(name)); err != nil {
-		return err
+	if disabled, err = m.Disable(ctx, units.Service(name)); err != nil {
+		return disabled, err
 	}
 	if err := removeData(name, keepData); err != nil {
-		return fmt.Errorf("remove data of %s: %w", name, err)
+		return disabled, fmt.Errorf("remove data of %s: %w", name, err)
 	}
 	for _, file := range files {
 		if err := os.RemoveAll(file); err != nil {
-			return err
+			return disabled, err
 		}
 	}
-	return m.ResetFailed(ctx, units.Service(name))
+	return disabled, m.ResetFailed(ctx, units.Service(name))
 }
 
 func removeData(name string, keep bool) error {

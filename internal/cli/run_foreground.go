@@ -17,7 +17,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cocker/cocker/config"
+	"github.com/cocker/cocker/internal/oom"
 	"github.com/cocker/cocker/internal/paths"
+	"github.com/cocker/cocker/launch"
 	"github.com/cocker/cocker/scope"
 	"github.com/cocker/cocker/units"
 )
@@ -32,6 +34,8 @@ type foreground struct {
 	report    *os.File // the launcher writes "PID n" here
 	signals   chan os.Signal
 	stdio     *stdio
+	kernel    *oom.Log    // from here on; nil: it cannot be read
+	idBase    uint32      // the host's id of the container's root
 	early     []os.Signal // those that came before there was a PID 1 to pass them on to
 }
 
@@ -57,6 +61,10 @@ func runForeground(ctx context.Context, s *streams, systemd func() (*scope.Manag
 		return err
 	}
 	defer func() { err = errors.Join(err, f.stdio.restore()) }()
+	if log, err := oom.OpenLogEnd(); err == nil {
+		defer log.Close()
+		f.kernel = log
+	}
 	if err := f.startLauncher(); err != nil {
 		return err
 	}
@@ -75,6 +83,7 @@ func runForeground(ctx context.Context, s *streams, systemd func() (*scope.Manag
 		return err
 	}
 	status, err := f.runToEnd()
+	f.tellKills(s)
 	if errors.As(err, new(interruptedError)) {
 		f.abandon(m)
 	}
@@ -158,6 +167,9 @@ func (f *foreground) runToEnd() (status, err error) {
 	case err != nil:
 		return nil, cmpError(f.waitLauncher(), err)
 	}
+	if state, err := launch.ReadState(f.container.Name); err == nil { // gone soon after its end
+		f.idBase = state.IDBase
+	}
 	end := make(chan struct{})
 	go f.forward(pid, end)
 	launchErr := f.waitLauncher()
@@ -210,6 +222,22 @@ func (f *foreground) readReport() (pid int, err error) {
 		return 0, fmt.Errorf("the launcher said %q", line)
 	}
 	return pid, nil
+}
+
+// tellKills says which processes the kernel has killed because memory ran out. The
+// counters of the scope's cgroup are gone with it, so its log alone must do.
+func (f *foreground) tellKills(s *streams) {
+	if f.kernel == nil || f.idBase == 0 {
+		return
+	}
+	report := f.kernel.Since(f.idBase)
+	if report == nil {
+		return
+	}
+	if !report.Host {
+		report.Limit = f.container.Resources.MemoryMax
+	}
+	fmt.Fprintf(s.err, "cocker: run: killed by the kernel: %s\n", report)
 }
 
 // waitLauncher reports a launcher that failed. It has said why on the standard

@@ -49,11 +49,17 @@ func sweep() error {
 	names, err := dataNames()
 	errs := []error{err}
 	for _, name := range names {
-		if _, err := os.Lstat(filepath.Join(dataDir(name), transientMark)); err == nil {
+		if sweepable(name) {
 			errs = append(errs, sweepOne(name))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// sweepable reports whether the data is of a --rm container.
+func sweepable(name string) bool {
+	_, err := os.Lstat(filepath.Join(dataDir(name), transientMark))
+	return err == nil
 }
 
 func sweepOne(name string) error {
