@@ -36,7 +36,7 @@ func Cleanup(container string) error {
 }
 
 func cleanUpStopped(container string) error {
-	if state, err := ReadState(container); err == nil && state.Running() {
+	if state, err := ReadState(container); err == nil && !state.Ended() {
 		return fmt.Errorf("container %s is running; stop it first", container)
 	}
 	return cleanUp(container)

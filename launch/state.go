@@ -8,6 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/cocker/cocker/config"
 	"github.com/cocker/cocker/image"
@@ -97,6 +100,25 @@ func (s *State) Running() bool {
 	}
 	start, err := linux.ProcessStart(s.Leader)
 	return err == nil && start == s.LeaderStart
+}
+
+// dyingTimeout bounds the wait for a PID 1 that the kernel is about to end.
+const dyingTimeout = time.Minute
+
+// Ended is true if the container's PID 1 is not alive any more. It waits for one that
+// is in exit(2): a cgroup is empty, and systemd cleans up after its unit, before PID 1
+// has waited for the last process of its namespace (cgroup_exit comes before
+// exit_notify in do_exit, Linux 6.18).
+func (s *State) Ended() bool {
+	if !s.Running() || !linux.ProcessExiting(s.Leader) {
+		return !s.Running()
+	}
+	pidfd, err := unix.PidfdOpen(s.Leader, 0)
+	if err != nil {
+		return !s.Running()
+	}
+	defer unix.Close(pidfd)
+	return !s.Running() || linux.WaitReadable(pidfd, dyingTimeout)
 }
 
 func removeState(container string) error {

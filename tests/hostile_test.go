@@ -48,11 +48,40 @@ func TestCallerKilledDuringTheStart(t *testing.T) {
 		for i := range 12 {
 			init := inits[i%len(inits)]
 			h.MustRun(t, `cocker run --rm --name caller --init "$1" --user 33 demo sleep 1000 >/dev/null 2>&1 </dev/null & client=$!
-				timeout 10 sh -c 'until [ -e /run/cocker/state/caller.json ]; do :; done'
+				timeout 60 sh -c 'until [ -e /run/cocker/state/caller.json ]; do :; done'
 				for n in $(seq "$2"); do :; done
 				kill -9 $client; wait $client 2>/dev/null; :`, init, fmt.Sprint(i*2000))
 			h.WaitFor(t, eventually, "the scope's end", `! systemctl is-active --quiet cocker-caller.scope && ! [ -e /run/cocker/containers/caller.toml ] && ! [ -e /var/lib/cocker/containers/caller ]`)
 		}
 		h.AssertClean(t, before)
+	})
+}
+
+// PID 1 is not gone before it has waited for all of its namespace (pid_namespaces(7)),
+// among them a guest that somebody outside does not wait for. The container's cgroup is
+// empty before that, and for systemd its end has come; the cleanup waits.
+func TestEndThatTakesLong(t *testing.T) {
+	onCleanHost(t, func(t *testing.T, h *host.Host) {
+		const state = `jq -r .leader /run/cocker/state/dying.json`
+		for _, options := range [][]string{{"--rm"}, nil} {
+			client := startRun(t, h, append(options, "--name", "dying", "demo", "sh", "-c", "echo up; exec sleep 1000")...)
+			h.MustRun(t, `systemd-run -q --unit=guest nsenter --target "$(`+state+`)" --pid sleep 1000`)
+			h.WaitFor(t, eventually, "the guest", `pgrep --parent "$(systemctl show -P MainPID guest)" sleep`)
+			h.MustRun(t, `systemctl kill --kill-whom=main --signal=STOP guest`)
+			if err := client.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			_ = client.Wait()
+			h.WaitFor(t, eventually, "the scope's end", `! systemctl is-active --quiet cocker-dying.scope`)
+			h.WaitFor(t, eventually, "the cleanup", `systemctl list-units --plain --no-legend 'cocker-*@dying.service' | grep 'deactivating\|failed'`)
+			if h.Run(t, "[ -e /proc/$("+state+") ]").ExitCode != 0 {
+				t.Error("the test is not testing: PID 1 is gone")
+			}
+			h.MustRun(t, `systemctl kill --kill-whom=main --signal=CONT guest; systemctl stop guest; systemctl reset-failed guest 2>/dev/null || :`)
+			h.WaitFor(t, eventually, "nothing of it", `! [ -e /run/cocker/state/dying.json ] && ! systemctl list-units --all --plain --no-legend 'cocker-*dying*' | grep .`)
+			if options == nil {
+				h.MustRun(t, "cocker rm dying")
+			}
+		}
 	})
 }

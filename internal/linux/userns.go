@@ -102,3 +102,10 @@ func ProcessStart(pid int) (uint64, error) {
 	}
 	return parseProcessStart(string(data))
 }
+
+// ProcessExiting tells whether a process is in exit(2), which may take a while: PID 1
+// of a pid namespace waits there for all others (pid_namespaces(7)).
+func ProcessExiting(pid int) bool {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && parseExiting(string(data))
+}
