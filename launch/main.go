@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -97,14 +96,9 @@ func say(w io.Writer, priority, text string) {
 	}
 }
 
-// registerTimeout bounds the wait for machined, which may have to be started.
-const registerTimeout = 10 * time.Second
-
 // startUnit is ExecStart= of a unit: the container becomes the unit's main
 // process, and this one is gone.
 func startUnit(ctx context.Context, name string) error {
-	ctx, cancel := context.WithTimeout(ctx, registerTimeout)
-	defer cancel()
 	_, err := Start(ctx, Options{Name: name, Warn: warn, Failed: failed})
 	if err != nil && !errors.Is(err, ErrReported) {
 		failed(err)
@@ -126,8 +120,6 @@ func runForeground(ctx context.Context, name string) error {
 	if n, err := gate.Read(make([]byte, 1)); n != 1 {
 		return fmt.Errorf("the caller has ended: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, registerTimeout)
-	defer cancel()
 	pid, err := Start(ctx, Options{Name: name, Foreground: true, Caller: caller, Warn: warn, Failed: failed})
 	if err != nil {
 		return err

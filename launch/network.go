@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -115,10 +116,15 @@ func reachable(c *config.Container, address netip.Addr) string {
 	return text
 }
 
+// registerTimeout bounds the wait for machined: a container lives without it. At the
+// boot of a busy machine the bus and machined may have to be started first; what is
+// left of the 90 seconds of systemd's own timeout is for the rest of the start.
+const registerTimeout = 30 * time.Second
+
 // introduce tells machined of the container and waits until init has completed
 // the root file system, both at once: each takes 1 to 3 ms.
 func (l *launcher) introduce(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithTimeout(ctx, registerTimeout)
 	defer cancel()
 	registered := make(chan error, 1)
 	go func() { registered <- l.register(ctx) }()
