@@ -26,7 +26,7 @@ TESTHOST    := .cache/cocker-testhost
 BENCHMARK   := .cache/cocker-bench
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: help build test test-unit test-system bench lint fmt man demo shell-host roots mmdebstrap deb debhelper unpackaged install uninstall clean
+.PHONY: help build test test-unit test-system test-vm bench lint fmt man demo shell-host shell-vm roots disks mmdebstrap qemu deb debhelper unpackaged install uninstall clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +41,11 @@ test: $(if $(filter 0,$(shell id -u)),roots) ## run every test (as root: also th
 
 test-unit: ## run the tests that need no test host
 	$(GO) test $$($(GO) list ./... | grep -v /cocker/tests)
+
+# Only what needs a kernel, a boot or controllers of its own: the processor is emulated.
+VMTESTS := ^TestVM|^TestBoot$$
+test-vm: disks ## run the tests that need virtual machines (as root)
+	$(GO) test -timeout 60m ./tests -vm -run '$(VMTESTS)'
 
 test-system: roots ## run the tests on a real systemd (as root)
 	$(GO) test -timeout 50m ./tests/...
@@ -69,6 +74,12 @@ demo: mmdebstrap $(TESTHOST) ## show cocker on a real systemd (as root)
 shell-host: mmdebstrap $(TESTHOST) ## open a shell on a test host with cocker installed (as root)
 	@$(TESTHOST) shell
 
+shell-vm: mmdebstrap qemu $(TESTHOST) ## open a shell on a virtual machine with cocker installed (as root)
+	@$(TESTHOST) shell --virtual
+
+disks: mmdebstrap qemu $(TESTHOST)
+	@$(TESTHOST) build --virtual
+
 roots: mmdebstrap $(TESTHOST) ## make the Debian roots of the test hosts, once
 	@$(TESTHOST) build
 
@@ -77,11 +88,23 @@ roots: mmdebstrap $(TESTHOST) ## make the Debian roots of the test hosts, once
 $(TESTHOST):
 	@$(GO) build -o $@ ./cmd/cocker-testhost
 
+# $(call need,PROGRAM,PACKAGES,WHAT IT DOES): installs what is missing, if it may.
+define need
+	@command -v $(1) >/dev/null || { \
+		[ "$$(id -u)" = 0 ] || { echo "$(1), which $(3), is missing; install it as root: apt-get install $(2)" >&2; exit 1; }; \
+		echo "$(1), which $(3), is missing: apt-get install $(2)"; \
+		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $(2); }
+endef
+
 mmdebstrap:
-	@command -v mmdebstrap >/dev/null || { \
-		[ "$$(id -u)" = 0 ] || { echo "mmdebstrap is missing; install it as root: apt-get install mmdebstrap" >&2; exit 1; }; \
-		echo "mmdebstrap, which makes the test hosts, is missing: apt-get install mmdebstrap"; \
-		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y mmdebstrap; }
+	$(call need,mmdebstrap,mmdebstrap,makes the test hosts)
+
+qemu:
+	$(call need,qemu-system-x86_64,qemu-system-x86 qemu-utils,runs the virtual machines)
+	$(call need,qemu-img,qemu-utils,makes their disks)
+
+debhelper:
+	$(call need,dh,debhelper,makes the package)
 
 # Where "make deb" puts the package.
 DIST ?= dist
@@ -93,12 +116,6 @@ deb: debhelper ## build a Debian package into dist/
 	@tar -c --exclude-vcs --exclude=./bin --exclude=./.cache --exclude=./dist . | tar -x -C $(DIST)/source/cocker
 	cd $(DIST)/source/cocker && env -u MAKEFLAGS -u MAKEOVERRIDES -u MFLAGS -u PREFIX -u DESTDIR GO=$(GO) dpkg-buildpackage -d -us -uc --build=binary
 	@mv $(DIST)/source/*.deb $(DIST)/ && rm -rf $(DIST)/source && ls $(DIST)/*.deb
-
-debhelper:
-	@command -v dh >/dev/null || { \
-		[ "$$(id -u)" = 0 ] || { echo "debhelper is missing; install it as root: apt-get install debhelper" >&2; exit 1; }; \
-		echo "debhelper, which makes the package, is missing: apt-get install debhelper"; \
-		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y debhelper; }
 
 # What the package has installed is dpkg's to replace and to remove.
 unpackaged:

@@ -21,6 +21,16 @@ func onCleanHost(t *testing.T, test func(t *testing.T, h *host.Host)) {
 	}
 }
 
+// onVirtualHost is onCleanHost for what only a virtual machine has: all controllers
+// of cgroup v2, a kernel and a clock of its own, power.
+func onVirtualHost(t *testing.T, test func(t *testing.T, h *host.Host)) {
+	t.Helper()
+	if !*host.InVirtualMachines {
+		t.Skip("needs a virtual machine: make test-vm")
+	}
+	onCleanHost(t, test)
+}
+
 func cleanly(t *testing.T, h *host.Host, test func(t *testing.T, h *host.Host)) {
 	t.Helper()
 	// The first container of a host makes the network and directories that stay.

@@ -26,6 +26,7 @@ type settings struct {
 	streams
 	release host.Release
 	bare    bool
+	virtual bool
 }
 
 func verbs() []verb {
@@ -45,7 +46,7 @@ func run(ctx context.Context, args []string, std streams) int {
 			}
 		}
 	}
-	fmt.Fprintln(std.err, "usage: cocker-testhost VERB [--release trixie|bookworm] [--bare]")
+	fmt.Fprintln(std.err, "usage: cocker-testhost VERB [--release trixie|bookworm] [--bare] [--virtual]")
 	for _, v := range verbs() {
 		fmt.Fprintf(std.err, "  %-6s %s\n", v.name, v.help)
 	}
@@ -58,6 +59,7 @@ func runVerb(ctx context.Context, v verb, args []string, std streams) int {
 	flags.SetOutput(std.err)
 	release := flags.String("release", string(host.Trixie), "Debian release of the host: trixie or bookworm")
 	flags.BoolVar(&s.bare, "bare", false, "a host without cocker")
+	flags.BoolVar(&s.virtual, "virtual", false, "a virtual machine")
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
@@ -78,7 +80,7 @@ func withHost(ctx context.Context, s settings, use func(*host.Host) (int, error)
 	if os.Geteuid() != 0 {
 		return 1, errors.New("needs root")
 	}
-	h, err := host.New(ctx, host.Config{Release: s.release, Cocker: !s.bare, Progress: s.err})
+	h, err := host.New(ctx, host.Config{Release: s.release, Virtual: s.virtual, Cocker: !s.bare, Progress: s.err})
 	if err != nil {
 		return 1, err
 	}
@@ -92,6 +94,12 @@ func build(ctx context.Context, s settings, _ []string) (int, error) {
 	}
 	for _, release := range host.Releases() {
 		if _, err := host.BuildRoot(ctx, release, s.err); err != nil {
+			return 1, err
+		}
+		if !s.virtual {
+			continue
+		}
+		if _, err := host.BuildDisk(ctx, release, s.err); err != nil {
 			return 1, err
 		}
 	}

@@ -2,187 +2,63 @@ package host
 
 import (
 	"context"
-	_ "embed"
 	"fmt"
-	"net"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
-	"slices"
-	"strings"
-	"sync"
-	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
-//go:embed boot.sh
-var bootScript []byte
-
-// harnessCgroup is the cgroup, below a host's own, of the commands that tests run.
-const harnessCgroup = "harness"
-
-// boot is one life of a host, from the start of its systemd to its end.
-type boot struct {
-	cmd     *exec.Cmd
-	console *console
-	kmsg    *kmsg
-	notify  *net.UnixConn // where systemd says that the boot is complete
-	harness *os.File      // the directory of harnessCgroup
-	ready   chan struct{} // closed when systemd has finished the boot
-	isReady func()        // closes ready, however often systemd says so
-	done    chan struct{} // closed when process 1 has ended
+// boot is one life of a host, from power-on to power-off.
+type boot interface {
+	// waitReady waits until systemd has finished the jobs of the boot.
+	waitReady(ctx context.Context) error
+	// ended is closed when the host has shut down or its power was cut.
+	ended() <-chan struct{}
+	// consoleTail is the last of what was written to the host's console.
+	consoleTail() string
+	// command returns a command that will run in the host, outsideCommand one that
+	// will run in the network beyond its eth0.
+	command(ctx context.Context, name string, args []string) *Cmd
+	outsideCommand(ctx context.Context, name string, args []string) *Cmd
+	// release closes the test's ends of the connections to the host.
+	release()
 }
 
-// startBoot starts systemd on the scratch directory's disk state. Its effects:
-//   - a fresh cgroup, in which process 1 is from its first moment;
-//   - new namespaces; the cgroup namespace is made by the new process itself, because
-//     its root is the cgroup that its maker is in;
-//   - boot.sh, which mounts the host's file systems and becomes systemd.
-func startBoot(s *scratch, tree *cgroupTree, root string, outside *os.File, hostname string) (b *boot, err error) {
-	b = &boot{ready: make(chan struct{}), done: make(chan struct{})}
-	b.isReady = sync.OnceFunc(func() { close(b.ready) })
-	defer func() {
-		if err != nil {
-			b.release()
-		}
-	}()
-	cgroup, err := tree.create(s.name)
-	if err != nil {
-		return b, err
+// waitEnd waits until the host is off.
+func waitEnd(ctx context.Context, b boot) error {
+	select {
+	case <-b.ended():
+		b.release()
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("shut down: %w; console:\n%s", ctx.Err(), b.consoleTail())
 	}
-	defer cgroup.Close()
-	if err := b.open(s, filepath.Join(tree.dir, s.name)); err != nil {
-		return b, err
-	}
-	script := s.path("boot.sh")
-	if err := os.WriteFile(script, bootScript, 0o755); err != nil {
-		return b, err
-	}
-	b.cmd = exec.Command("/bin/sh", script, s.dir, root, b.console.slave.Name(), hostname)
-	b.cmd.Stdin, b.cmd.Stdout, b.cmd.Stderr = b.console.slave, b.console.slave, b.console.slave
-	b.cmd.ExtraFiles = []*os.File{outside}
-	b.cmd.SysProcAttr = &syscall.SysProcAttr{
-		Setsid:      true,
-		Cloneflags:  unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC,
-		UseCgroupFD: true, CgroupFD: int(cgroup.Fd()),
-		Unshareflags: unix.CLONE_NEWCGROUP,
-		Pdeathsig:    unix.SIGKILL,
-	}
-	return b, b.start()
 }
 
-// open makes the ends of everything that a boot is connected to the test by.
-func (b *boot) open(s *scratch, cgroup string) (err error) {
-	if b.console, err = openConsole(); err != nil {
-		return fmt.Errorf("open a console: %w", err)
-	}
-	if b.kmsg, err = openKmsg(s.path("kmsg")); err != nil {
-		return err
-	}
-	if b.notify, err = listenNotify(s.dir); err != nil {
-		return err
-	}
-	go b.readNotify()
-	dir := filepath.Join(cgroup, harnessCgroup)
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		return err
-	}
-	b.harness, err = os.Open(dir)
-	return err
+// process is the process of this machine that is the host: when it ends the host is off.
+type process struct {
+	cmd  *exec.Cmd
+	done chan struct{} // closed when it has ended
 }
 
-// listenNotify binds the notification socket. Its path goes through a descriptor:
-// the path of a socket is limited to 107 bytes, that of a checkout is not.
-func listenNotify(dir string) (*net.UnixConn, error) {
-	if err := os.RemoveAll(filepath.Join(dir, "notify")); err != nil {
-		return nil, err
-	}
-	directory, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer directory.Close()
-	path := fmt.Sprintf("/proc/self/fd/%d/notify", directory.Fd())
-	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
-	runtime.KeepAlive(directory)
-	return conn, err
-}
-
-// start starts process 1 and waits for its end in the background. Both happen on one
+// start starts the process and waits for its end in the background. Both happen on one
 // locked thread: the parent-death signal is sent when the thread dies that forked.
-func (b *boot) start() error {
+func (p *process) start(cmd *exec.Cmd) error {
+	p.cmd, p.done = cmd, make(chan struct{})
 	started := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		err := b.cmd.Start()
+		err := cmd.Start()
 		started <- err
 		if err == nil {
-			b.cmd.Wait()
-			close(b.done)
+			cmd.Wait()
 		}
+		close(p.done)
 	}()
 	if err := <-started; err != nil {
-		return fmt.Errorf("start process 1: %w", err)
+		return fmt.Errorf("start %s: %w", cmd.Args[0], err)
 	}
 	return nil
 }
 
-func (b *boot) pid() int { return b.cmd.Process.Pid }
-
-// waitReady waits until systemd has finished the jobs of the boot.
-func (b *boot) waitReady(ctx context.Context) error {
-	select {
-	case <-b.ready:
-		return b.kmsg.connect(b.pid())
-	case <-b.done:
-		return fmt.Errorf("process 1 ended during the boot (%v); its console:\n%s", b.cmd.ProcessState, &b.console.tail)
-	case <-ctx.Done():
-		return fmt.Errorf("boot: %w; console:\n%s", ctx.Err(), &b.console.tail)
-	}
-}
-
-// readNotify reads what systemd says about itself, as long as the boot lasts: process
-// 1 blocks, and with it the whole host, when nobody takes its messages.
-func (b *boot) readNotify() {
-	buffer := make([]byte, 4096)
-	for {
-		n, err := b.notify.Read(buffer)
-		if err != nil {
-			return
-		}
-		if slices.Contains(strings.Split(string(buffer[:n]), "\n"), "READY=1") {
-			b.isReady()
-		}
-	}
-}
-
-// waitEnd waits until process 1, and with it everything in its pid namespace, is gone.
-func (b *boot) waitEnd(ctx context.Context) error {
-	select {
-	case <-b.done:
-		b.release()
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("shut down: %w; console:\n%s", ctx.Err(), &b.console.tail)
-	}
-}
-
-// release closes the test's ends. systemd must not be left with a console or a
-// kernel log that nobody reads, so it comes last.
-func (b *boot) release() {
-	if b.console != nil {
-		b.console.Close()
-	}
-	if b.kmsg != nil {
-		b.kmsg.Close()
-	}
-	if b.notify != nil {
-		b.notify.Close()
-	}
-	if b.harness != nil {
-		b.harness.Close()
-	}
-}
+func (p *process) ended() <-chan struct{} { return p.done }

@@ -4,11 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
-	"runtime"
 	"syscall"
 	"time"
 
@@ -24,50 +22,34 @@ const pipeDelay = 10 * time.Second
 // usual before it starts.
 type Cmd struct {
 	*exec.Cmd
-	namespaces []namespace
+	enter func(*exec.Cmd) error // starts it in the host
 }
 
-// namespace is a namespace that a command enters.
-type namespace struct {
-	path string
-	kind int // CLONE_NEW*
-}
-
-// Command returns a command that will run as root in all namespaces of the host.
-// When ctx ends the command's whole process group is killed.
+// Command returns a command that will run as root in the host. When ctx ends the
+// command's whole process group is killed.
 func (h *Host) Command(ctx context.Context, name string, args ...string) *Cmd {
-	return h.command(ctx, fmt.Sprintf("/proc/%d/ns/net", h.boot.pid()), name, args)
+	return h.boot.command(ctx, name, args)
 }
 
-// OutsideCommand is Command, but in the network namespace beyond the host's eth0.
+// OutsideCommand is Command, but in the network beyond the host's eth0.
 func (h *Host) OutsideCommand(ctx context.Context, name string, args ...string) *Cmd {
-	return h.command(ctx, fmt.Sprintf("/proc/%d/ns/net", h.reaper.cmd.Process.Pid), name, args)
+	return h.boot.outsideCommand(ctx, name, args)
 }
 
-func (h *Host) command(ctx context.Context, network, name string, args []string) *Cmd {
-	// A process is in its cgroup before it may enter the cgroup namespace: where the
-	// machine's cgroup2 is mounted with nsdelegate, the kernel refuses to put one from
-	// outside a namespace into a cgroup inside it. So the last step is nsenter's.
-	inner := append([]string{"--cgroup=/proc/1/ns/cgroup", "--", name}, args...)
-	cmd := exec.CommandContext(ctx, "/usr/bin/nsenter", inner...)
-	cmd.Err = nil // the machine may lack nsenter where the host has it
-	cmd.Dir = "/root"
+// localCommand returns a command of this machine that is prepared to run in a host:
+// with the environment of a root shell there, in a process group of its own.
+func localCommand(ctx context.Context, name string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Err = nil // the machine may lack the program where the host has it
 	cmd.Env = []string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"HOME=/root", "USER=root", "LOGNAME=root", "SHELL=/bin/bash", "LANG=C.UTF-8", "TERM=dumb",
 		"SYSTEMD_PAGER=", "SYSTEMD_COLORS=0",
 	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, UseCgroupFD: true, CgroupFD: int(h.boot.harness.Fd())}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return killGroup(cmd) }
 	cmd.WaitDelay = pipeDelay
-	proc := fmt.Sprintf("/proc/%d/ns/", h.boot.pid())
-	return &Cmd{Cmd: cmd, namespaces: []namespace{
-		{network, unix.CLONE_NEWNET},
-		{proc + "uts", unix.CLONE_NEWUTS},
-		{proc + "ipc", unix.CLONE_NEWIPC},
-		{proc + "pid", unix.CLONE_NEWPID},
-		{proc + "mnt", unix.CLONE_NEWNS}, // last: it changes what the other paths mean
-	}}
+	return cmd
 }
 
 func killGroup(cmd *exec.Cmd) error {
@@ -77,64 +59,8 @@ func killGroup(cmd *exec.Cmd) error {
 	return cmd.Process.Kill()
 }
 
-// Start starts the command, from a thread that is in the host's namespaces.
-func (c *Cmd) Start() error {
-	started := make(chan error, 1)
-	go onSpareThread(func() { started <- c.startHere() })
-	return <-started
-}
-
-// onSpareThread runs f on a thread that ends with it. The main thread cannot end, and
-// /proc/self shows its namespaces: it is held while another one is found.
-func onSpareThread(f func()) {
-	runtime.LockOSThread() // never unlocked: the runtime then discards the thread
-	if unix.Gettid() != unix.Getpid() {
-		f()
-		return
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		onSpareThread(f)
-	}()
-	<-done
-	runtime.UnlockOSThread()
-}
-
-func (c *Cmd) startHere() error {
-	// A thread that shares its root and working directory cannot change its mount namespace.
-	if err := unix.Unshare(unix.CLONE_FS); err != nil {
-		return os.NewSyscallError("unshare", err)
-	}
-	files, err := c.openNamespaces()
-	defer closeAll(files)
-	if err != nil {
-		return err
-	}
-	for i, file := range files {
-		if err := unix.Setns(int(file.Fd()), c.namespaces[i].kind); err != nil {
-			return &os.PathError{Op: "setns", Path: c.namespaces[i].path, Err: err}
-		}
-	}
-	return c.Cmd.Start()
-}
-
-func (c *Cmd) openNamespaces() (files []*os.File, err error) {
-	for _, ns := range c.namespaces {
-		file, err := os.Open(ns.path)
-		if err != nil {
-			return files, fmt.Errorf("the host is not running: %w", err)
-		}
-		files = append(files, file)
-	}
-	return files, nil
-}
-
-func closeAll(files []*os.File) {
-	for _, file := range files {
-		file.Close()
-	}
-}
+// Start starts the command in the host.
+func (c *Cmd) Start() error { return c.enter(c.Cmd) }
 
 // Run starts the command and waits for its end.
 func (c *Cmd) Run() error {

@@ -23,6 +23,7 @@ const (
 // Config says what host to start.
 type Config struct {
 	Release  Release
+	Virtual  bool      // a virtual machine with a kernel of its own, not namespaces of this one
 	Cocker   bool      // install cocker, built from the checkout
 	Progress io.Writer // what happens when a root has to be built first
 }
@@ -31,20 +32,27 @@ type Config struct {
 // but for Reboot, PowerCut and Close.
 type Host struct {
 	Release Release
+	Virtual bool   // a virtual machine
 	State   string // after the last boot, as systemctl is-system-running says: running, degraded, ...
 
-	root    string
+	root    string // the Debian root below the host's own, and that of the world outside
 	scratch *scratch
 	tree    *cgroupTree
 	reaper  *reaper
-	boot    *boot
+	machine *virtualMachine // if Virtual
+	boot    boot            // nil before the first
 }
 
 // New starts a host and waits until its boot is complete.
 func New(ctx context.Context, config Config) (h *Host, err error) {
-	h = &Host{Release: config.Release}
+	h = &Host{Release: config.Release, Virtual: config.Virtual}
 	if h.root, err = BuildRoot(ctx, config.Release, config.Progress); err != nil {
 		return nil, err
+	}
+	if config.Virtual {
+		if h.machine, err = newVirtualMachine(ctx, config); err != nil {
+			return nil, err
+		}
 	}
 	if h.tree, err = openCgroups(); err != nil {
 		return nil, err
@@ -54,6 +62,11 @@ func New(ctx context.Context, config Config) (h *Host, err error) {
 	}
 	if err := h.start(ctx); err != nil {
 		return nil, errors.Join(err, h.Close())
+	}
+	if config.Virtual && config.Cocker {
+		if err := h.installFromDisk(ctx); err != nil {
+			return nil, errors.Join(err, h.Close())
+		}
 	}
 	return h, nil
 }
@@ -75,6 +88,9 @@ func (h *Host) prepare(ctx context.Context, config Config) (err error) {
 
 // fillDisk makes the host one of its own: its name and identity, and cocker.
 func (h *Host) fillDisk(ctx context.Context, config Config) error {
+	if config.Virtual {
+		return h.machine.makeDisks(ctx, h.scratch, config.Cocker)
+	}
 	upper := h.scratch.path("upper")
 	if config.Cocker {
 		if err := install(ctx, upper); err != nil {
@@ -102,9 +118,9 @@ func (h *Host) hostname() string { return "test-" + string(h.Release) }
 
 // start boots the host from its disk.
 func (h *Host) start(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, bootDeadline)
+	ctx, cancel := context.WithTimeout(ctx, h.deadline(bootDeadline))
 	defer cancel()
-	boot, err := startBoot(h.scratch, h.tree, h.root, h.reaper.outside, h.hostname())
+	boot, err := h.powerOn()
 	if err != nil {
 		return err
 	}
@@ -117,45 +133,61 @@ func (h *Host) start(ctx context.Context) error {
 	return err
 }
 
+func (h *Host) powerOn() (boot, error) {
+	if h.Virtual {
+		return bootVirtual(h.machine, h.scratch, h.tree, h.root, h.reaper)
+	}
+	return bootNamespaces(h.scratch, h.tree, h.root, h.reaper, h.hostname())
+}
+
+// deadline is a deadline of a namespace host's, lengthened for an emulated processor.
+func (h *Host) deadline(d time.Duration) time.Duration {
+	if h.Virtual {
+		return 4 * d
+	}
+	return d
+}
+
 // Restart shuts the host down cleanly and boots it again from the same disk: /run is
 // fresh, everything else is as it was.
 func (h *Host) Restart(ctx context.Context) error {
 	if _, err := h.Command(ctx, "systemctl", "--no-block", "reboot").Exec(nil); err != nil {
 		return err
 	}
-	wait, cancel := context.WithTimeout(ctx, shutdownDeadline)
+	wait, cancel := context.WithTimeout(ctx, h.deadline(shutdownDeadline))
 	defer cancel()
-	if err := h.boot.waitEnd(wait); err != nil {
+	if err := waitEnd(wait, h.boot); err != nil {
 		return err
 	}
 	return h.start(ctx)
 }
 
 // CutPower kills every process of the host at once and boots it again from the same
-// disk. What was written but not synced is still there: the machine's page cache lives on.
+// disk. In a virtual machine, what was not synced may be lost; in namespaces all that
+// was written is still there, because the page cache is this machine's.
 func (h *Host) CutPower(ctx context.Context) error {
 	if err := h.tree.kill(h.scratch.name); err != nil {
 		return err
 	}
-	wait, cancel := context.WithTimeout(ctx, shutdownDeadline)
+	wait, cancel := context.WithTimeout(ctx, h.deadline(shutdownDeadline))
 	defer cancel()
-	if err := h.boot.waitEnd(wait); err != nil {
+	if err := waitEnd(wait, h.boot); err != nil {
 		return err
 	}
 	return h.start(ctx)
 }
 
 // Done is closed when the host has shut down by itself.
-func (h *Host) Done() <-chan struct{} { return h.boot.done }
+func (h *Host) Done() <-chan struct{} { return h.boot.ended() }
 
 // Console returns the last kilobytes of what was written to /dev/console.
-func (h *Host) Console() string { return h.boot.console.tail.String() }
+func (h *Host) Console() string { return h.boot.consoleTail() }
 
 // Close kills the host and waits until nothing of it is left on the machine.
 func (h *Host) Close() error {
 	err := h.reaper.Close()
 	if h.boot != nil {
-		<-h.boot.done
+		<-h.boot.ended()
 		h.boot.release()
 	}
 	if _, statErr := os.Stat(h.scratch.dir); statErr == nil {

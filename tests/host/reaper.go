@@ -41,9 +41,12 @@ func startReaper(s *scratch, tree *cgroupTree) (*reaper, error) {
 		return nil, fmt.Errorf("start the reaper of %s: %w", filepath.Base(s.dir), err)
 	}
 	r := &reaper{cmd: cmd, stdin: stdin}
-	r.outside, err = os.Open(fmt.Sprintf("/proc/%d/ns/net", cmd.Process.Pid))
+	r.outside, err = os.Open(r.network())
 	return r, err
 }
+
+// network is the path of the network namespace that plays the outside world.
+func (r *reaper) network() string { return fmt.Sprintf("/proc/%d/ns/net", r.cmd.Process.Pid) }
 
 // Close ends the host and waits until nothing of it is left.
 func (r *reaper) Close() error {

@@ -75,6 +75,75 @@ func rootFiles() []rootFile {
 	}
 }
 
+// diskPackages returns what the disk of a virtual machine has.
+func diskPackages() []string {
+	return append(packages(), "linux-image-cloud-amd64", "initramfs-tools", "udev", "kmod", "e2fsprogs", "fdisk")
+}
+
+// diskHooks returns the options of mmdebstrap that make an initrd which boots from
+// this virtual machine's disk, and is small.
+func diskHooks() []string {
+	const initramfs = `--essential-hook=mkdir -p "$1/etc/initramfs-tools/conf.d" "$1/usr/share/initramfs-tools/modules.d"
+		printf 'MODULES=list\n' >"$1/etc/initramfs-tools/conf.d/test"
+		printf '%s\n' virtio_pci virtio_blk ext4 >"$1/usr/share/initramfs-tools/modules.d/test"`
+	return []string{initramfs}
+}
+
+// diskMaskedUnits returns the units that would start work in the middle of a test, or
+// take the console: a getty hangs up the terminal that it opens.
+func diskMaskedUnits() []string {
+	return []string{
+		"serial-getty@ttyS0.service", "getty.target", "console-getty.service", "systemd-firstboot.service",
+		"apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "fstrim.timer",
+		"e2scrub_all.timer", "e2scrub_reap.service", "systemd-tmpfiles-clean.timer",
+		// Without a screen and firmware variables: seconds of an emulated processor.
+		"modprobe@drm.service", "modprobe@efi_pstore.service", "systemd-pstore.service",
+	}
+}
+
+// diskFiles returns the files that make a Debian root a virtual test machine.
+func diskFiles(release Release) []rootFile {
+	survive := ""
+	if release != Bookworm { // systemd.unit(5): since 255; for soft-reboot, since 254
+		survive = "SurviveFinalKillSignal=yes\n"
+	}
+	return []rootFile{
+		{"/etc/fstab", "/dev/vda / ext4 rw 0 1\n"},
+		{"/etc/hostname", "test-" + string(release) + "\n"},
+		{"/etc/machine-id", machineID(release) + "\n"},
+		{"/etc/hosts", "127.0.0.1 localhost\n::1 localhost ip6-localhost\n"},
+		{"/etc/resolv.conf", "nameserver 192.0.2.2\n"},
+		{"/etc/locale.conf", "LANG=C.UTF-8\n"},
+		{"/etc/systemd/journald.conf.d/test.conf", "[Journal]\nStorage=persistent\nRateLimitBurst=0\n"},
+		{"/etc/systemd/system.conf.d/test.conf", "[Manager]\nDefaultTimeoutStopSec=60s\nDefaultTimeoutStartSec=120s\n"},
+		// What runs the commands of tests is there from early on to the very end: in the
+		// emergency mode, while targets are isolated, and during the shutdown.
+		{"/etc/systemd/system/testagent.service", "[Unit]\nDefaultDependencies=no\nIgnoreOnIsolate=yes\n" + survive +
+			"Wants=dev-virtio\\x2dports-agent.device\nAfter=dev-virtio\\x2dports-agent.device\n" +
+			"[Service]\nExecStart=" + agentPath + " serve /dev/virtio-ports/agent\n" +
+			"Restart=always\nDelegate=yes\nTasksMax=infinity\nOOMPolicy=continue\n"},
+		{"/etc/systemd/system/testnetwork.service", "[Unit]\nDefaultDependencies=no\nIgnoreOnIsolate=yes\nBefore=network.target\nWants=network.target\n" +
+			"Wants=sys-subsystem-net-devices-eth0.device\nAfter=sys-subsystem-net-devices-eth0.device\n" +
+			"[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sh -ec '" +
+			"ip addr add 192.0.2.1/24 dev eth0; ip addr add 2001:db8:2::1/64 dev eth0 nodad; ip link set eth0 up; " +
+			"ip route add default via 192.0.2.2; ip -6 route add default via 2001:db8:2::2'\n"},
+		// Drivers of hardware that is emulated, or only announced, but not used: each takes
+		// an emulated processor a second of the boot.
+		{"/etc/modprobe.d/test.conf", "blacklist ata_piix\nblacklist ata_generic\nblacklist kvm_amd\nblacklist kvm_intel\nblacklist powernow_k8\n" +
+			"blacklist aesni_intel\nblacklist ghash_clmulni_intel\nblacklist sha512_ssse3\nblacklist sha256_ssse3\nblacklist sha1_ssse3\n" +
+			"blacklist crct10dif_pclmul\nblacklist crc32_pclmul\nblacklist polyval_clmulni\nblacklist i2c_piix4\nblacklist floppy\nblacklist button\nblacklist evdev\n"},
+		// Newer than /usr: the boot need not rebuild what is made from it.
+		{"/etc/.updated", ""},
+		{"/var/.updated", ""},
+	}
+}
+
+// machineID returns the same machine ID for every machine of a release.
+func machineID(release Release) string {
+	sum := sha256.Sum256([]byte("cocker test machine " + release))
+	return hex.EncodeToString(sum[:16])
+}
+
 // recipeHash identifies everything that decides what a root holds.
 func recipeHash(release Release) string {
 	sum := sha256.New()

@@ -22,43 +22,16 @@ const (
 // makes it from Debian's packages, which takes about 20 seconds, and writes what it
 // does to progress; processes that ask at the same time wait for that one.
 func BuildRoot(ctx context.Context, release Release, progress io.Writer) (string, error) {
-	cache, err := cacheDir()
-	if err != nil {
-		return "", err
-	}
-	roots := filepath.Join(cache, "roots")
-	root := filepath.Join(roots, string(release)+"-"+recipeHash(release))
-	if err := os.MkdirAll(roots, 0o755); err != nil {
-		return "", err
-	}
-	lock, err := lockFile(root+".lock", true)
-	if err != nil {
-		return "", err
-	}
-	defer lock.Close()
-	if _, err := os.Stat(root); err == nil {
-		return root, nil
-	}
-	return root, makeRoot(ctx, release, root, progress)
+	return buildOnce("roots", string(release)+"-"+recipeHash(release), func(building string) error {
+		fmt.Fprintf(progress, "making the Debian %s test root (about 20 s, once)\n", release)
+		if err := debootstrap(ctx, release, building, packages(), nil, progress); err != nil {
+			return err
+		}
+		return customize(building, rootFiles(), maskedUnits())
+	})
 }
 
-// makeRoot builds a root under a temporary name; it has its own name only when complete.
-func makeRoot(ctx context.Context, release Release, root string, progress io.Writer) error {
-	building := root + ".building"
-	if err := os.RemoveAll(building); err != nil {
-		return err
-	}
-	fmt.Fprintf(progress, "making the Debian %s test root in %s (about 20 s, once)\n", release, root)
-	if err := debootstrap(ctx, release, building, progress); err != nil {
-		return errors.Join(err, os.RemoveAll(building))
-	}
-	if err := customize(building); err != nil {
-		return errors.Join(err, os.RemoveAll(building))
-	}
-	return os.Rename(building, root)
-}
-
-func debootstrap(ctx context.Context, release Release, dir string, progress io.Writer) error {
+func debootstrap(ctx context.Context, release Release, dir string, packages, options []string, progress io.Writer) error {
 	tool, err := exec.LookPath("mmdebstrap")
 	if err != nil {
 		return errors.New("mmdebstrap is missing: apt-get install mmdebstrap")
@@ -67,8 +40,8 @@ func debootstrap(ctx context.Context, release Release, dir string, progress io.W
 	if mirror == "" {
 		mirror = defaultMirror
 	}
-	cmd := exec.CommandContext(ctx, tool, "--variant=minbase", "--format=directory",
-		"--include="+strings.Join(packages(), ","), string(release), dir, mirror)
+	args := append([]string{"--variant=minbase", "--format=directory", "--include=" + strings.Join(packages, ",")}, options...)
+	cmd := exec.CommandContext(ctx, tool, append(args, string(release), dir, mirror)...)
 	cmd.Stdout, cmd.Stderr = progress, progress
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("mmdebstrap %s from %s: %w", release, mirror, err)
@@ -77,14 +50,14 @@ func debootstrap(ctx context.Context, release Release, dir string, progress io.W
 }
 
 // customize turns a plain Debian root into one of a test host.
-func customize(root string) error {
-	for _, f := range rootFiles() {
+func customize(root string, files []rootFile, masked []string) error {
+	for _, f := range files {
 		if err := replaceFile(filepath.Join(root, f.path), f.content); err != nil {
 			return err
 		}
 	}
 	units := filepath.Join(root, "etc/systemd/system")
-	for _, unit := range maskedUnits() {
+	for _, unit := range masked {
 		if err := replaceLink("/dev/null", filepath.Join(units, unit)); err != nil {
 			return err
 		}

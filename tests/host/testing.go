@@ -2,7 +2,11 @@ package host
 
 import (
 	"context"
+	"errors"
+	"flag"
+	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -11,6 +15,9 @@ import (
 
 // commandDeadline ends a command of Run that hangs.
 const commandDeadline = 5 * time.Minute
+
+// InVirtualMachines says that Start and Shared give virtual machines.
+var InVirtualMachines = flag.Bool("vm", false, "run the tests on virtual machines instead of namespaces")
 
 // Option changes what Start starts.
 type Option func(*Config)
@@ -23,7 +30,7 @@ func WithCocker() Option { return func(c *Config) { c.Cocker = true } }
 func Start(t testing.TB, release Release, options ...Option) *Host {
 	t.Helper()
 	requireRoot(t)
-	config := Config{Release: release, Progress: os.Stderr}
+	config := Config{Release: release, Virtual: *InVirtualMachines, Progress: os.Stderr}
 	for _, option := range options {
 		option(&config)
 	}
@@ -58,7 +65,7 @@ func Shared(t testing.TB, release Release) *Host {
 	if h == nil {
 		var err error
 		// Not the test's context: the host outlives the test.
-		h, err = New(context.Background(), Config{Release: release, Cocker: true, Progress: os.Stderr})
+		h, err = New(context.Background(), Config{Release: release, Virtual: *InVirtualMachines, Cocker: true, Progress: os.Stderr})
 		if err != nil {
 			t.Fatalf("start the shared %s host: %v", release, err)
 		}
@@ -78,30 +85,54 @@ func requireRoot(t testing.TB) {
 	}
 }
 
-// showJournalOnFailure logs, when t has failed, what the host logged since now.
+// showJournalOnFailure logs, when t has failed, what the host logged since now, and
+// keeps its whole journal and console in a file.
 func (h *Host) showJournalOnFailure(t testing.TB) {
-	since := time.Now().Add(-time.Second).Format("2006-01-02 15:04:05")
+	since := time.Now().Add(-time.Second)
 	t.Cleanup(func() {
 		if !t.Failed() {
 			return
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), h.deadline(20*time.Second))
 		defer cancel()
-		cmd := h.Command(ctx, "journalctl", "--no-pager", "--output=short-precise", "--lines=200", "--since="+since)
-		cmd.Env = append(cmd.Env, "TZ="+time.Now().Format("MST-07:00"))
-		result, err := cmd.Exec(nil)
+		journal, err := h.journal(ctx, "--lines=200", "--since="+since.Format("2006-01-02 15:04:05"))
 		if err != nil {
 			t.Logf("no journal (%v); the console of the host:\n%s", err, h.Console())
 			return
 		}
-		t.Logf("journal of the %s host:\n%s", h.Release, result.Stdout)
+		t.Logf("journal of the %s host:\n%s", h.Release, journal)
+		t.Logf("%s", h.keepLog(ctx, t.Name()))
 	})
+}
+
+// journal returns what journalctl prints, in the time zone of this machine.
+func (h *Host) journal(ctx context.Context, options ...string) (string, error) {
+	cmd := h.Command(ctx, "journalctl", append([]string{"--no-pager", "--output=short-precise"}, options...)...)
+	cmd.Env = append(cmd.Env, "TZ="+time.Now().Format("MST-07:00"))
+	result, err := cmd.Exec(nil)
+	return result.Stdout, err
+}
+
+// keepLog writes the console and the whole journal to a file of the cache and says where.
+func (h *Host) keepLog(ctx context.Context, test string) string {
+	cache, err := cacheDir()
+	if err != nil {
+		return err.Error()
+	}
+	journal, err := h.journal(ctx)
+	path := filepath.Join(cache, "logs", strings.ReplaceAll(test, "/", "-")+".log")
+	err = errors.Join(err, os.MkdirAll(filepath.Dir(path), 0o755),
+		os.WriteFile(path, []byte("== console\n"+h.Console()+"\n== journal\n"+journal), 0o644))
+	if err != nil {
+		return fmt.Sprintf("keep the log: %v", err)
+	}
+	return "the whole log is in " + path
 }
 
 // Run runs a shell script in the host; args are its $1, $2, ...
 func (h *Host) Run(t testing.TB, script string, args ...string) Result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), commandDeadline)
+	ctx, cancel := context.WithTimeout(t.Context(), h.deadline(commandDeadline))
 	defer cancel()
 	return finish(t, h.Command(ctx, "/bin/sh", shellArgs(script, args)...), script)
 }
@@ -121,7 +152,7 @@ func (h *Host) MustRun(t testing.TB, script string, args ...string) string {
 // what it reaches, another machine reaches.
 func (h *Host) Outside(t testing.TB, script string, args ...string) Result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), commandDeadline)
+	ctx, cancel := context.WithTimeout(t.Context(), h.deadline(commandDeadline))
 	defer cancel()
 	return finish(t, h.OutsideCommand(ctx, "/bin/sh", shellArgs(script, args)...), script)
 }
@@ -142,7 +173,7 @@ func finish(t testing.TB, cmd *Cmd, script string) Result {
 // WaitFor runs a script until it succeeds, for what announces itself by no event.
 func (h *Host) WaitFor(t testing.TB, deadline time.Duration, what, script string, args ...string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), deadline)
+	ctx, cancel := context.WithTimeout(t.Context(), h.deadline(deadline))
 	defer cancel()
 	var last Result
 	err := poll(ctx, func() (err error) {
