@@ -93,14 +93,14 @@ define need
 	@command -v $(1) >/dev/null || { \
 		[ "$$(id -u)" = 0 ] || { echo "$(1), which $(3), is missing; install it as root: apt-get install $(2)" >&2; exit 1; }; \
 		echo "$(1), which $(3), is missing: apt-get install $(2)"; \
-		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $(2); }
+		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y $(2); }
 endef
 
 mmdebstrap:
 	$(call need,mmdebstrap,mmdebstrap,makes the test hosts)
 
 qemu:
-	$(call need,qemu-system-x86_64,qemu-system-x86 qemu-utils,runs the virtual machines)
+	$(call need,qemu-system-x86_64,--no-install-recommends qemu-system-x86 qemu-utils,runs the virtual machines)
 	$(call need,qemu-img,qemu-utils,makes their disks)
 
 debhelper:
