@@ -54,7 +54,8 @@ func TestPackagesSeeOnlyWhatIsBelow(t *testing.T) {
 		{"generator", []string{"config", "units", "internal/paths"}, "it runs at every boot before anything else, and must not be able to fail in new ways"},
 		{"scope", []string{"units"}, "it starts what others have decided on"},
 		{"machine", nil, "it talks to machined about any leader"},
-		{"tests/host", nil, "a test host uses cocker as a user does"},
+		{"tests/host", []string{"tests/host/agent"}, "a test host uses cocker as a user does"},
+		{"tests/host/agent", nil, "it is the same program on both ends of a wire, and knows nothing else"},
 	}
 	packages := listPackages(t)
 	for _, rule := range rules {
