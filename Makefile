@@ -110,10 +110,13 @@ debhelper:
 DIST ?= dist
 
 # From a copy: dpkg-buildpackage puts its results beside the source tree. "-d": what
-# it would miss is a C compiler, which nothing here needs.
+# it would miss is a C compiler, which nothing here needs. Between releases the version
+# has the commit's time, so that apt takes a later one for an upgrade.
 deb: debhelper ## build a Debian package into dist/
-	@rm -rf $(DIST)/source && mkdir -p $(DIST)/source/cocker
+	@rm -rf $(DIST)/source $(DIST)/cocker_*.deb && mkdir -p $(DIST)/source/cocker
 	@tar -c --exclude-vcs --exclude=./bin --exclude=./.cache --exclude=./dist . | tar -x -C $(DIST)/source/cocker
+	@commit=$$(git describe --tags --exact-match >/dev/null 2>&1 || TZ=UTC git log -1 --format=+git%cd.%h --date=format-local:%Y%m%d%H%M%S 2>/dev/null || :); \
+	sed -i "1s/)/$$commit)/" $(DIST)/source/cocker/debian/changelog
 	cd $(DIST)/source/cocker && env -u MAKEFLAGS -u MAKEOVERRIDES -u MFLAGS -u PREFIX -u DESTDIR GO=$(GO) dpkg-buildpackage -d -us -uc --build=binary
 	@mv $(DIST)/source/*.deb $(DIST)/ && rm -rf $(DIST)/source && ls $(DIST)/*.deb
 
