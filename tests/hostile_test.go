@@ -68,6 +68,7 @@ func TestEndThatTakesLong(t *testing.T) {
 			h.MustRun(t, `systemd-run -q --unit=guest nsenter --target "$(`+state+`)" --pid sleep 1000`)
 			h.WaitFor(t, eventually, "the guest", `pgrep --parent "$(systemctl show -P MainPID guest)" sleep`)
 			h.MustRun(t, `systemctl kill --kill-whom=main --signal=STOP guest`)
+			h.WaitFor(t, eventually, "its stop", `grep -q '^State:.T' "/proc/$(systemctl show -P MainPID guest)/status"`)
 			if err := client.Process.Kill(); err != nil {
 				t.Fatal(err)
 			}
@@ -77,11 +78,15 @@ func TestEndThatTakesLong(t *testing.T) {
 			if h.Run(t, "[ -e /proc/$("+state+") ]").ExitCode != 0 {
 				t.Error("the test is not testing: PID 1 is gone")
 			}
+			if options == nil {
+				h.MustRun(t, `timeout 2 cocker rm dying; [ $? = 124 ]`) // it waits for the cleanup, which works on the same data
+			}
 			h.MustRun(t, `systemctl kill --kill-whom=main --signal=CONT guest; systemctl stop guest; systemctl reset-failed guest 2>/dev/null || :`)
 			h.WaitFor(t, eventually, "nothing of it", `! [ -e /run/cocker/state/dying.json ] && ! systemctl list-units --all --plain --no-legend 'cocker-*dying*' | grep .`)
 			if options == nil {
 				h.MustRun(t, "cocker rm dying")
 			}
+			h.MustRun(t, `! ls -d /run/cocker/containers/dying.toml /var/lib/cocker/containers/dying 2>/dev/null`)
 		}
 	})
 }

@@ -173,6 +173,12 @@ func stopUnit(ctx context.Context, m *scope.Manager, unit, name string) error {
 	if err := m.Stop(ctx, unit); err != nil || unit == units.Service(name) {
 		return err
 	}
+	return awaitCleanup(ctx, m, name)
+}
+
+// awaitCleanup waits until systemd has cleaned up after the end of a transient unit,
+// which it begins by itself; asking for it tells when it is done.
+func awaitCleanup(ctx context.Context, m *scope.Manager, name string) error {
 	for _, after := range []string{units.Cleanup(name), units.Removal(name)} {
 		if err := m.Stop(ctx, after); err != nil && !errors.Is(err, scope.ErrNotFound) {
 			return err

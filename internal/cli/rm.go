@@ -75,13 +75,8 @@ func remove(ctx context.Context, m *scope.Manager, name string, force, keepData 
 	if err != nil {
 		return false, err
 	}
-	if u.Running() {
-		if !force {
-			return false, fmt.Errorf("%s is %s; stop it first, or use --force", name, stateWord(u.ActiveState))
-		}
-		if err := stopUnit(ctx, m, u.Name, name); err != nil {
-			return false, err
-		}
+	if err := endFirst(ctx, m, u, name, force); err != nil {
+		return false, err
 	}
 	if disabled, err = m.Disable(ctx, units.Service(name)); err != nil {
 		return disabled, err
@@ -95,6 +90,18 @@ func remove(ctx context.Context, m *scope.Manager, name string, force, keepData 
 		}
 	}
 	return disabled, m.ResetFailed(ctx, units.Service(name))
+}
+
+// endFirst stops a container that is to be removed, if that is allowed, and waits
+// until whatever its end has set off is done: it works on the same data.
+func endFirst(ctx context.Context, m *scope.Manager, u scope.Unit, name string, force bool) error {
+	switch {
+	case !u.Running():
+		return awaitCleanup(ctx, m, name)
+	case !force:
+		return fmt.Errorf("%s is %s; stop it first, or use --force", name, stateWord(u.ActiveState))
+	}
+	return stopUnit(ctx, m, u.Name, name)
 }
 
 func removeData(name string, keep bool) error {
