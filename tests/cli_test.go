@@ -59,7 +59,9 @@ func TestStartTogetherAndTheReasons(t *testing.T) {
 
 func TestKillSendsSignals(t *testing.T) {
 	onEachRelease(t, func(t *testing.T, h *host.Host) {
-		h.MustRun(t, `cocker run -d --name victim --init none demo sh -c "trap 'echo hup >/got' HUP; while :; do sleep 0.05; done"`)
+		h.MustRun(t, `cocker run -d --name victim --init none demo sh -c "trap 'echo hup >/got' HUP; touch /up; while :; do sleep 0.05; done"`)
+		// A signal that a PID 1 does not handle yet is lost: pid_namespaces(7).
+		h.WaitFor(t, eventually, "the trap", "[ -e /proc/$(systemctl show -P MainPID cocker-victim.service)/root/up ]")
 		h.MustRun(t, "cocker kill -s HUP victim")
 		h.WaitFor(t, eventually, "SIGHUP", "[ -e /proc/$(systemctl show -P MainPID cocker-victim.service)/root/got ]")
 		h.MustRun(t, "cocker kill victim")

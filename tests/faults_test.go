@@ -141,9 +141,9 @@ func TestTakenThings(t *testing.T) {
 		}
 		refused(t, h, "address", "image = 'demo'\n[network]\naddress = '10.88.4.4'\nports = ['8090:80']\n", "10.88.4.4", "already leased", "holder")
 
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 		defer cancel()
-		process := h.Command(ctx, "socat", "TCP-LISTEN:8085,fork,reuseaddr", "SYSTEM:echo process")
+		process := h.Command(ctx, "socat", "-t", "60", "TCP-LISTEN:8085,fork,reuseaddr", "SYSTEM:echo process")
 		if err := process.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -212,7 +212,8 @@ func TestReadOnlyDisk(t *testing.T) {
 func TestDiskFull(t *testing.T) {
 	onCleanHost(t, func(t *testing.T, h *host.Host) {
 		h.MustRun(t, "mount -t tmpfs -o size=1M,mode=755 tmpfs /var/lib/cocker")
-		defer h.MustRun(t, "systemctl stop cocker@full; umount /var/lib/cocker")
+		// The kernel lets go of the container's mounts a moment after its last process.
+		defer h.WaitFor(t, eventually, "the end of the disk", "systemctl stop cocker@full; umount /var/lib/cocker")
 		const used = "find /var/lib/cocker -type f -size +0 -printf '%P %s\n'; du -s /var/lib/cocker"
 		h.Run(t, "cocker image demo") // makes the store
 		before := h.MustRun(t, used)

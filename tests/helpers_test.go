@@ -36,7 +36,7 @@ func cleanly(t *testing.T, h *host.Host, test func(t *testing.T, h *host.Host)) 
 	// The first container of a host makes the network and directories that stay.
 	h.MustRun(t, `cocker image inspect demo >/dev/null 2>&1 || cocker image demo >/dev/null
 		[ -d /run/cocker/networks ] || cocker run --rm demo true`)
-	before := h.Snapshot(t)
+	before := settled(t, h)
 	defer func() {
 		stopAll(t, h)
 		assertStopped(t, h, before)
@@ -46,25 +46,32 @@ func cleanly(t *testing.T, h *host.Host, test func(t *testing.T, h *host.Host)) 
 	test(t, h)
 }
 
+// settled is a snapshot of a host on which nothing is on its way out: a launcher that
+// has said READY=1, and the link, the machine and the ports of a container that has
+// ended go by themselves, but not at once.
+func settled(t *testing.T, h *host.Host) host.Leftovers {
+	t.Helper()
+	h.WaitFor(t, eventually, "what is on its way out to be gone", `
+		states() { cat /run/cocker/state/*.json 2>/dev/null; }
+		cmp_lines() { [ "$(printf '%s\n' "$1" | sort)" = "$(printf '%s\n' "$2" | sort)" ] || { echo "$3: $2, want: $1"; exit 1; }; }
+		cmp_lines "" "$(ps -e -o comm= | grep '^cocker-[lg]')" processes
+		cmp_lines "$(states | jq -r '.host_interface // empty')" "$(ip -o link show type veth | sed 's/^[0-9]*: //; s/[@:].*//; /^eth0$/d')" links
+		cmp_lines "$(states | jq -r .name)" "$(machinectl list --no-legend | awk '$3 == "cocker" { print $1 }')" machines
+		cmp_lines "" "$(nft list ruleset | grep -w expires)" ports
+		cmp_lines "" "$(systemctl list-units --all --plain --no-legend 'cocker*' | grep activating)" units`)
+	return h.Snapshot(t)
+}
+
 func stopAll(t *testing.T, h *host.Host) {
 	t.Helper()
-	h.MustRun(t, `timeout 60 systemctl stop 'cocker@*.service'; systemctl reset-failed 'cocker@*.service' 2>/dev/null || :`)
+	h.MustRun(t, `timeout 100 systemctl stop 'cocker@*.service'; systemctl reset-failed 'cocker@*.service' 2>/dev/null || :`)
 }
 
 // assertStopped asserts that stopped containers have left nothing but their
 // writable layers.
 func assertStopped(t *testing.T, h *host.Host, before host.Leftovers) {
 	t.Helper()
-	const mayStay = "state file"
-	diff := ""
-	for range 20 {
-		after := h.Snapshot(t)
-		after[mayStay] = before[mayStay]
-		if diff = host.Diff(before, after); diff == "" {
-			return
-		}
-	}
-	t.Errorf("left behind (+) or lost (-) by containers that have stopped:\n%s", diff)
+	h.AssertClean(t, before, "state file")
 }
 
 func removeAll(t *testing.T, h *host.Host) {
@@ -73,6 +80,7 @@ func removeAll(t *testing.T, h *host.Host) {
 		cocker ps -a --json | jq -r '.[].name' | xargs -r -n1 cocker rm -f >/dev/null 2>&1
 		rm -rf /etc/cocker/containers/* /run/cocker/containers/* /srv/*
 		cocker image ls --json | jq -r '.[].reference | select(startswith("demo:") | not)' | xargs -r cocker image rm >/dev/null
+		systemctl reset-failed 'cocker*' 2>/dev/null
 		systemctl daemon-reload`)
 }
 
@@ -85,11 +93,13 @@ func declare(t *testing.T, h *host.Host, files map[string]string) {
 	h.MustRun(t, "systemctl daemon-reload")
 }
 
-// start declares one container and starts it.
+// start declares one container, starts it, and waits for the end of its launcher, which
+// exits after the unit has started.
 func start(t *testing.T, h *host.Host, name, toml string) {
 	t.Helper()
 	declare(t, h, map[string]string{name: toml})
 	h.MustRun(t, `timeout 60 systemctl start cocker@"$1" || { systemctl status --no-pager cocker@"$1" >&2; exit 1; }`, name)
+	h.WaitFor(t, eventually, "the launcher's end", "! pgrep -x cocker-launch")
 }
 
 // refused declares one container and asserts that systemctl start fails, that
@@ -102,7 +112,7 @@ func refused(t *testing.T, h *host.Host, name, toml string, reasons ...string) {
 
 func failsToStart(t *testing.T, h *host.Host, name string, reasons ...string) {
 	t.Helper()
-	before := h.Snapshot(t)
+	before := settled(t, h)
 	if r := h.Run(t, `timeout 60 systemctl start cocker@"$1"`, name); r.ExitCode != 1 {
 		t.Errorf("start of %s: exit status %d, want 1", name, r.ExitCode)
 	}

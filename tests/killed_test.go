@@ -34,7 +34,8 @@ const killOnce = `
 	timeout 60 systemctl stop cocker@victim 2>/dev/null
 	rm "$2"
 	systemctl reset-failed cocker@victim 2>/dev/null
-	left() {
+	left() { # find and ip complain of what goes while they look
+		exec 2>/dev/null
 		ls -A /run/cocker/state /run/cocker/networks/cocker0/by-name /run/cocker/networks/cocker0/by-address | grep -v '^/\|^$'
 		nft list map inet cocker ports4 | grep 'elements'
 		ip -o link show type veth up | grep -v eth0
@@ -42,16 +43,19 @@ const killOnce = `
 		find /sys/fs/cgroup -type d -name '*cocker@victim*'
 		ps -e -o comm= | grep '^cocker-\(launch\|init\)'
 	}
+	nothing_left() {
+		for i in $(seq 300); do [ -n "$(left)" ] || return 0; sleep 0.1; done
+		return 1
+	}
 	if [ "$2" = /run/kill-start ]; then
-		for i in $(seq 100); do [ -n "$(left)" ] || break; done
-		[ -z "$(left)" ] || { echo "left behind:"; left; exit 1; } >&2
+		nothing_left || { echo "left behind:"; (left); exit 1; } >&2
 	fi
 	timeout 60 systemctl start cocker@victim || { systemctl status -n 30 --no-pager cocker@victim; exit 1; } >&2
-	curl -s --max-time 5 --retry 20 --retry-connrefused --retry-delay 0 http://127.0.0.1:8080/ | grep -q Hello || { echo "it does not answer"; exit 1; } >&2
+	for i in $(seq 300); do curl -s --max-time 60 http://127.0.0.1:8080/ >/run/killed.page && break; sleep 0.1; done
+	grep -q Hello /run/killed.page || { echo "it does not answer"; exit 1; } >&2
 	timeout 60 systemctl stop cocker@victim
-	for i in $(seq 100); do [ -n "$(left)" ] || break; done
-	[ -z "$(left)" ] || { echo "left behind by the next run:"; left; exit 1; } >&2
-	echo $((started + $(grep -c 'killed by SIGKILL' /run/killed.trace))); rm -f /run/killed.trace`
+	nothing_left || { echo "left behind by the next run:"; (left); exit 1; } >&2
+	echo $((started + $(grep -c 'killed by SIGKILL' /run/killed.trace))); rm -f /run/killed.trace /run/killed.page`
 
 // Whoever is killed while a container starts or is cleaned up after, and when:
 // nothing is left, and the next start works.

@@ -16,8 +16,9 @@ var inits = []string{"cocker", "none"}
 func TestMainProcessIsThePID1(t *testing.T) {
 	onCleanHost(t, func(t *testing.T, h *host.Host) {
 		for _, init := range inits {
-			start(t, h, "main", "image = 'demo'\ninit = '"+init+"'\n"+sh("trap 'exit 0' TERM; while :; do sleep 0.02; done"))
+			start(t, h, "main", "image = 'demo'\ninit = '"+init+"'\n"+sh("trap 'exit 0' TERM; touch /run/up; while :; do sleep 0.02; done"))
 			pid := mainPID(t, h, "main")
+			h.WaitFor(t, eventually, "the command", `[ -e "/proc/$1/root/run/up" ]`, pid)
 			h.MustRun(t, `awk '/^NSpid/ { exit !(NF==3 && $3==1) }' /proc/$1/status && test "$(awk '/^PPid/ {print $2}' /proc/$1/status)" = 1`, pid)
 			comm := map[string]string{"cocker": "cocker-init", "none": "sh"}[init]
 			if got := h.MustRun(t, `cat /proc/$1/comm`, pid); got != comm {
@@ -324,6 +325,6 @@ func TestOutput(t *testing.T) {
 		if got := output(t, h, "long", "image = 'demo'\n"+sh("seq 20000")); strings.Count(got, "\n") != 19999 || !strings.HasSuffix(got, "\n20000") {
 			t.Errorf("20000 lines became %d, the last of them %q", strings.Count(got, "\n")+1, got[max(0, len(got)-20):])
 		}
-		h.MustRun(t, `journalctl -q -u cocker@long -n 1 -o json | jq -e '._SYSTEMD_UNIT == "cocker@long.service" and .SYSLOG_IDENTIFIER == "long"'`)
+		h.MustRun(t, `journalctl -q -u cocker@long -n 1 -o json MESSAGE=20000 | jq -e '._SYSTEMD_UNIT == "cocker@long.service" and .SYSLOG_IDENTIFIER == "long"'`)
 	})
 }

@@ -47,7 +47,7 @@ func TestWithoutMachined(t *testing.T) {
 		h.MustRun(t, "systemctl mask --runtime --now systemd-machined.service")
 		defer h.MustRun(t, "systemctl unmask --runtime systemd-machined.service")
 		h.MustRun(t, "cocker create m3 demo && cocker start m3 && systemctl is-active --quiet cocker@m3")
-		h.MustRun(t, "journalctl -u cocker@m3 -p warning -o cat | grep -q machined")
+		h.MustRun(t, "journalctl --sync; journalctl -u cocker@m3 -p warning -o cat | grep -q machined")
 		r := h.Run(t, "cocker run --rm demo echo yes")
 		if r.Stdout != "yes\n" || r.ExitCode != 0 {
 			t.Errorf("run: %q, exit status %d, %s", r.Stdout, r.ExitCode, r.Stderr)

@@ -17,32 +17,33 @@ func web(line, network string) string {
 	return "image = 'demo'\n" + sh("mkdir -p /www && echo "+line+" >/www/index.html && exec httpd -f -h /www") + "[network]\n" + network + "\n"
 }
 
-// get is a script that prints what the web server at $1 says, or "nothing".
-const get = `curl -s --max-time 5 --retry 20 --retry-connrefused --retry-delay 0 --retry-max-time 5 "http://$1/" || echo nothing`
+// get is a script that prints what the web server at $1 says, or "nothing". It waits
+// for the server to come up: a container has started when its command has.
+const get = `for i in $(seq 300); do curl -s --max-time 60 "http://$1/" && exit; sleep 0.1; done; echo nothing`
 
-// getOnce does not wait for the server to come up.
-const getOnce = `curl -s --max-time 2 "http://$1/" || echo nothing`
+// getOnce does not wait for that, but for an answer: $2 seconds, or half a minute.
+const getOnce = `curl -s --max-time "${2:-30}" "http://$1/" || echo nothing`
 
 // netcat is getOnce without curl. Debian 12's busybox crashes in wget: it is static,
 // and looks for libraries that the image does not have.
-func netcat(address string) string {
-	return `got=$(printf 'GET / HTTP/1.0\r\n\r\n' | nc -w 2 ` + strings.ReplaceAll(address, ":", " ") + ` 2>/dev/null | tail -n 1); echo "${got:-nothing}"`
+func netcat(address, seconds string) string {
+	return `got=$(printf 'GET / HTTP/1.0\r\n\r\n' | nc -w ` + seconds + ` ` + strings.ReplaceAll(address, ":", " ") + ` 2>/dev/null | tail -n 1); echo "${got:-nothing}"`
 }
 
 func TestPublishedPort(t *testing.T) {
 	onCleanHost(t, func(t *testing.T, h *host.Host) {
 		start(t, h, "server", web("hello", "ports = ['8080:80', '127.0.0.1:8081:80', '"+hostAddress+":8082:80']\naddress = '10.88.9.9'"))
 		start(t, h, "sibling", "image = 'demo'\n")
-		from := map[string]func(address string) string{
-			"the host": func(a string) string { return h.MustRun(t, getOnce, a) },
-			"outside":  func(a string) string { return strings.TrimSpace(h.Outside(t, getOnce, a).Stdout) },
-			"a sibling": func(a string) string {
-				return inside(t, h, "sibling", netcat(a))
+		from := map[string]func(address, seconds string) string{
+			"the host": func(a, s string) string { return h.MustRun(t, getOnce, a, s) },
+			"outside":  func(a, s string) string { return strings.TrimSpace(h.Outside(t, getOnce, a, s).Stdout) },
+			"a sibling": func(a, s string) string {
+				return inside(t, h, "sibling", netcat(a, s))
 			},
-			"the server": func(a string) string {
-				return inside(t, h, "server", netcat(a))
+			"the server": func(a, s string) string {
+				return inside(t, h, "server", netcat(a, s))
 			},
-			"an attacker": func(a string) string { return routedFromOutside(t, h, a) },
+			"an attacker": func(a, s string) string { return routedFromOutside(t, h, a, s) },
 		}
 		tests := []struct {
 			from, address, want string
@@ -68,7 +69,11 @@ func TestPublishedPort(t *testing.T) {
 		}
 		h.MustRun(t, get, "127.0.0.1:8080")
 		for _, tt := range tests {
-			if got := from[tt.from](tt.address); got != tt.want {
+			seconds := "30"
+			if tt.want == "nothing" { // nothing but waiting tells that a packet is dropped
+				seconds = "2"
+			}
+			if got := from[tt.from](tt.address, seconds); got != tt.want {
 				t.Errorf("%s gets %q from %s, want %q", tt.from, got, tt.address, tt.want)
 			}
 		}
@@ -76,18 +81,18 @@ func TestPublishedPort(t *testing.T) {
 }
 
 // routedFromOutside is what a neighbour gets who routes the containers' subnet to the host.
-func routedFromOutside(t *testing.T, h *host.Host, address string) string {
+func routedFromOutside(t *testing.T, h *host.Host, address, seconds string) string {
 	t.Helper()
 	h.Outside(t, "ip route add 10.88.0.0/16 via "+hostAddress)
 	defer h.Outside(t, "ip route del 10.88.0.0/16")
-	return strings.TrimSpace(h.Outside(t, getOnce, address).Stdout)
+	return strings.TrimSpace(h.Outside(t, getOnce, address, seconds).Stdout)
 }
 
 func TestPublishedUDP(t *testing.T) {
 	onCleanHost(t, func(t *testing.T, h *host.Host) {
 		importTools(t, h)
 		start(t, h, "echo", "images = ['demo', 'tools:1']\ncommand = ['socat', 'UDP4-RECVFROM:53,fork', 'EXEC:cat']\n[network]\nports = ['5353:53/udp', '5353:80']\n")
-		const ask = `for i in 1 2 3 4 5 6 7 8 9; do got=$(echo ping | socat -t 0.5 - "UDP4:$1:5353"); [ -z "$got" ] || break; done; echo "$got"`
+		const ask = `for i in $(seq 100); do got=$(echo ping | socat -t 0.5 - "UDP4:$1:5353" 2>/dev/null); [ -z "$got" ] || break; sleep 0.1; done; echo "$got"`
 		for _, address := range []string{"127.0.0.1", hostAddress} {
 			if got := h.MustRun(t, ask, address); got != "ping" {
 				t.Errorf("the host gets %q from %s", got, address)
@@ -102,15 +107,15 @@ func TestPublishedUDP(t *testing.T) {
 // A container reaches the outside world behind the host's address.
 func TestReachesOutside(t *testing.T) {
 	onCleanHost(t, func(t *testing.T, h *host.Host) {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 		defer cancel()
-		server := h.OutsideCommand(ctx, "socat", "TCP-LISTEN:7000,fork,reuseaddr", "SYSTEM:echo $SOCAT_PEERADDR")
+		server := h.OutsideCommand(ctx, "socat", "-t", "60", "TCP-LISTEN:7000,fork,reuseaddr", "SYSTEM:echo $SOCAT_PEERADDR")
 		if err := server.Start(); err != nil {
 			t.Fatal(err)
 		}
 		defer server.Wait()
 		defer cancel()
-		const ask = "for i in $(seq 200); do nc 192.0.2.2 7000 && exit 0; sleep 0.02; done; echo unreachable"
+		const ask = "for i in $(seq 1000); do nc 192.0.2.2 7000 && exit 0; sleep 0.05; done; echo unreachable"
 		if got := output(t, h, "client", "image = 'demo'\n"+sh(ask)); got != hostAddress {
 			t.Errorf("the server sees %q", got)
 		}
@@ -122,7 +127,7 @@ func TestReachesOutside(t *testing.T) {
 
 func TestNetworkModes(t *testing.T) {
 	onCleanHost(t, func(t *testing.T, h *host.Host) {
-		const show = "ls /sys/class/net | xargs; ip -4 -o addr | awk '{print $2, $4}'; ip route | awk '/default/ {print $3, $5}'; cat /sys/class/net/lo/operstate; ping -c1 -W1 127.0.0.1 >/dev/null && echo pings"
+		const show = "ls /sys/class/net | xargs; ip -4 -o addr | awk '{print $2, $4}'; ip route | awk '/default/ {print $3, $5}'; cat /sys/class/net/lo/operstate; ping -c1 -W30 127.0.0.1 >/dev/null && echo pings"
 		tests := []struct{ network, want string }{
 			{"address = '10.88.3.4'", "eth0 lo\nlo 127.0.0.1/8\neth0 10.88.3.4/16\n10.88.0.1 eth0\nunknown\npings"},
 			{"mode = 'none'", "lo\nlo 127.0.0.1/8\nunknown\npings"},

@@ -27,7 +27,7 @@ func TestRunIsInterruptedBeforeTheStart(t *testing.T) {
 			for _, options := range [][]string{{"--rm"}, nil} {
 				h.MustRun(t, hang.begin)
 				signal := map[bool]unix.Signal{true: unix.SIGINT, false: unix.SIGTERM}[options == nil]
-				ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+				ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 				cmd := h.Command(ctx, "cocker", append([]string{"run", "--name", "hung", "-p", "8094:80"}, append(options, "demo", "true")...)...)
 				if err := cmd.Start(); err != nil {
 					t.Fatal(err)

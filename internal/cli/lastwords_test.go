@@ -12,7 +12,7 @@ import (
 )
 
 // testPatience is the deadline of what takes lastWordsTime at most.
-const testPatience = 10 * time.Second
+const testPatience = time.Minute
 
 // holdings are outputs that somebody holds open although the container has ended.
 func holdings(t *testing.T) map[string][2]*os.File {
