@@ -70,11 +70,10 @@ func call(ctx context.Context, socket string, r request) ([]any, error) {
 }
 
 func deadline(ctx context.Context) time.Time {
-	limit := time.Now().Add(maxWait)
-	if t, ok := ctx.Deadline(); ok && t.Before(limit) {
+	if t, ok := ctx.Deadline(); ok {
 		return t
 	}
-	return limit
+	return time.Now().Add(maxWait)
 }
 
 // burst is everything that a client with one call to make has to say: the SASL

@@ -94,7 +94,7 @@ type client struct{ socket string }
 // SD_EVENT_PRIORITY_IDLE), and no call waits for that. So the pauses grow: many
 // containers that start at once must not keep it from getting there.
 const (
-	registerPatience = 5 * time.Second
+	registerPatience = 20 * time.Second
 	firstPause       = 2 * time.Millisecond
 )
 

@@ -114,6 +114,7 @@ func (x *stdio) start() (stop func()) {
 	}
 	sizes := make(chan os.Signal, 1)
 	signal.Notify(sizes, unix.SIGWINCH)
+	x.resize() // it may have changed since openTerminal
 	go func() {
 		for range sizes {
 			x.resize()
