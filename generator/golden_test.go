@@ -154,7 +154,7 @@ func verify(t *testing.T, files map[string]string) {
 	writeTree(t, dir, files)
 	args := []string{"verify", "--man=no", "--recursive-errors=no"}
 	for name := range files {
-		if unit, ok := strings.CutSuffix(name, ".d/50-cocker.conf"); ok {
+		if unit, ok := strings.CutSuffix(name, ".d/10-cocker.conf"); ok {
 			args = append(args, unit)
 		}
 	}

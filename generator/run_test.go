@@ -45,8 +45,8 @@ func TestDryRunPrintsAndWritesNothing(t *testing.T) {
 			titles = append(titles, strings.Trim(line, "-\n"))
 		}
 	}
-	want := "[cocker@a.service.d/50-cocker.conf a.target.wants/cocker@a.service -> /usr/lib/systemd/system/cocker@.service" +
-		" cocker@b.service.d/50-cocker.conf a.target.wants/cocker@b.service -> /usr/lib/systemd/system/cocker@.service]"
+	want := "[cocker@a.service.d/10-cocker.conf a.target.wants/cocker@a.service -> /usr/lib/systemd/system/cocker@.service" +
+		" cocker@b.service.d/10-cocker.conf a.target.wants/cocker@b.service -> /usr/lib/systemd/system/cocker@.service]"
 	if got := fmt.Sprint(titles); got != want {
 		t.Errorf("got %s\nwant %s", got, want)
 	}
@@ -66,7 +66,7 @@ func TestWriteFailureIsIsolated(t *testing.T) {
 	}
 	files := readTree(t, out)
 	for name, want := range map[string]bool{"a": true, "b": false, "c": true, "d": true} {
-		if _, got := files["cocker@"+name+".service.d/50-cocker.conf"]; got != want {
+		if _, got := files["cocker@"+name+".service.d/10-cocker.conf"]; got != want {
 			t.Errorf("drop-in of %s: %v", name, got)
 		}
 		if _, got := files["a.target.wants/cocker@"+name+".service"]; got != want {

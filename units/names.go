@@ -43,8 +43,11 @@ func Network(network string) string { return networkPrefix + network + serviceSu
 func DropInDir(unit string) string { return unit + ".d" }
 
 // DropIn is the path of cocker's own drop-in of a unit, below a unit directory.
-// It sorts before what an administrator adds with "systemctl edit" (override.conf).
-func DropIn(unit string) string { return DropInDir(unit) + "/50-cocker.conf" }
+// It sorts before what an administrator adds with "systemctl edit" (override.conf)
+// and "systemctl set-property" (50-MemoryMax.conf), wherever that lies: drop-ins of
+// all directories are read in the order of their names (systemd.unit(5)), so that a
+// limit set by hand would be undone by the next daemon-reload otherwise.
+func DropIn(unit string) string { return DropInDir(unit) + "/10-cocker.conf" }
 
 // WantsDir is the directory of links to the units that a unit wants.
 func WantsDir(unit string) string { return unit + ".wants" }

@@ -5,7 +5,7 @@ import "testing"
 func TestNames(t *testing.T) {
 	for got, want := range map[string]string{
 		Service("a-b.c"): "cocker@a-b.c.service", TransientService("web"): "cocker-web.service", Scope("web"): "cocker-web.scope",
-		Network("cocker0"): "cocker-network@cocker0.service", DropIn(Service("web")): "cocker@web.service.d/50-cocker.conf",
+		Network("cocker0"): "cocker-network@cocker0.service", DropIn(Service("web")): "cocker@web.service.d/10-cocker.conf",
 		WantsDir("multi-user.target"): "multi-user.target.wants", RequiresDir("a.service"): "a.service.requires",
 	} {
 		if got != want {

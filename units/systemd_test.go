@@ -74,7 +74,7 @@ func TestVerifyFindsMistakes(t *testing.T) {
 	if err := Write(filepath.Join(dir, DropIn(Service("web"))), []byte("[Service]\nMemoryMax=50%%\n")); err != nil {
 		t.Fatal(err)
 	}
-	if got := verify(t, dir, Service("web")); !strings.Contains(got, "50-cocker.conf:2") {
+	if got := verify(t, dir, Service("web")); !strings.Contains(got, "10-cocker.conf:2") {
 		t.Errorf("got %q", got)
 	}
 }
