@@ -96,13 +96,14 @@ type client struct{ socket string }
 const (
 	registerPatience = 20 * time.Second
 	firstPause       = 2 * time.Millisecond
+	longestPause     = time.Second
 )
 
 // register also takes the place of a machine whose leader has died: machined
 // forgets it a moment after systemd has started the container's next run.
 func (c client) register(ctx context.Context, r Registration) error {
 	giveUp := time.Now().Add(registerPatience)
-	for pause := firstPause; ; pause *= 2 {
+	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		err := c.registerOnce(ctx, r)
 		if !errors.Is(err, ErrExists) || c.lives(ctx, r.Name) || time.Now().After(giveUp) {
 			return err

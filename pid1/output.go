@@ -19,8 +19,9 @@ type output struct {
 	copies  sync.WaitGroup
 }
 
-// drainTimeout bounds the wait for the journal to take the last lines.
-const drainTimeout = 2 * time.Second
+// drainTimeout bounds the wait for the journal to take the last lines, a pipe full of
+// them at most (64 KiB, pipe(7)): a busy one takes its time, a stopped one for ever.
+const drainTimeout = 10 * time.Second
 
 func newOutput(id *identity) (*output, error) {
 	o := new(output)
