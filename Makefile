@@ -38,6 +38,7 @@ build: ## build the four programs into bin/
 # As root everything runs; otherwise the tests that need root say that they were skipped.
 test: $(if $(filter 0,$(shell id -u)),roots) ## run every test (as root: also those on a real systemd)
 	$(GO) test -timeout 50m ./...
+	$(if $(filter 0,$(shell id -u)),@$(MAKE) --no-print-directory test-vm)
 
 test-unit: ## run the tests that need no test host
 	$(GO) test $$($(GO) list ./... | grep -v /cocker/tests)
@@ -45,7 +46,7 @@ test-unit: ## run the tests that need no test host
 # Only what needs a kernel, a boot or controllers of its own: the processor is emulated.
 VMTESTS := ^TestVM|^TestBoot$$
 test-vm: disks ## run the tests that need virtual machines (as root)
-	$(GO) test -timeout 60m ./tests -vm -run '$(VMTESTS)'
+	$(GO) test -timeout 60m -p 1 ./tests/host ./tests -vm -run '$(VMTESTS)'
 
 test-system: roots ## run the tests on a real systemd (as root)
 	$(GO) test -timeout 50m ./tests/...
