@@ -122,7 +122,7 @@ type Resources struct {
 // like have it.
 type DeviceLimit struct {
 	Path  string // absolute: a block device, or a file on the disk that is meant
-	Limit string // in a second, in powers of 1000: "10M", "infinity"
+	Limit string // in a second, in powers of 1000: "10M"
 }
 
 // Directive is one line of a unit file that the user passes through.

@@ -19,16 +19,16 @@ func ParseDeviceLimit(s string) (DeviceLimit, error) {
 // String is the inverse of ParseDeviceLimit.
 func (l DeviceLimit) String() string { return l.Path + " " + l.Limit }
 
-// parseDeviceLimit cuts at the last space: a path may have spaces, a limit has none.
+// parseDeviceLimit takes no path that would have to be quoted: systemd 257 reads it,
+// but cannot hand it over to what starts the unit ("Failed to deserialize").
 func parseDeviceLimit(s string) (l DeviceLimit, problem string) {
-	s = strings.TrimRight(s, " ")
-	i := strings.LastIndexByte(s, ' ')
-	if i < 0 {
-		return l, `must name a disk and a limit, such as "/dev/vda 10M" or "/srv 10M"`
+	words := strings.Fields(s)
+	if len(words) != 2 {
+		return l, `must be the path of a disk and a limit, such as "/dev/vda 10M" or "/srv 10M"; the path has no space`
 	}
-	l = DeviceLimit{Path: strings.TrimRight(s[:i], " "), Limit: s[i+1:]}
-	if l.Limit == infinity {
-		return l, ""
+	l = DeviceLimit{Path: words[0], Limit: words[1]}
+	if i := strings.IndexAny(l.Path, `"'\`); i >= 0 {
+		return l, strconv.Quote(l.Path) + " has the character " + l.Path[i:i+1] + ", which systemd cannot take here; use another path to the disk"
 	}
 	if _, problem := parseAmount(l.Limit, 1000, "limit"); problem != "" {
 		return l, strconv.Quote(l.Limit) + " " + problem

@@ -55,8 +55,8 @@ memory_low = "10%"
 memory_min = "1M"
 memory_swap_max = 0
 memory_nodes = "0,2-3"
-io_read_bandwidth_max = ["/dev/vda 10M", "/srv/a b  1.5K"]
-io_write_bandwidth_max = ["/srv infinity"]
+io_read_bandwidth_max = ["/dev/vda 10M", "/srv  1.5K"]
+io_write_bandwidth_max = ["/srv/a%b 1G"]
 io_read_iops_max = ["/dev/vda 100"]
 io_write_iops_max = ["/dev/vda 1K"]
 
@@ -97,7 +97,7 @@ func fullContainer() *Container {
 			MemoryMax: "512M", MemoryHigh: "1048576", CPUQuota: "50%", CPUWeight: 200,
 			CPUs: "0-1,4", TasksMax: "512", IOWeight: 10,
 			MemoryLow: "10%", MemoryMin: "1M", MemorySwapMax: "0", MemoryNodes: "0,2-3",
-			IOReadBandwidthMax: []DeviceLimit{{"/dev/vda", "10M"}, {"/srv/a b", "1.5K"}}, IOWriteBandwidthMax: []DeviceLimit{{"/srv", "infinity"}},
+			IOReadBandwidthMax: []DeviceLimit{{"/dev/vda", "10M"}, {"/srv", "1.5K"}}, IOWriteBandwidthMax: []DeviceLimit{{"/srv/a%b", "1G"}},
 			IOReadIOPSMax: []DeviceLimit{{"/dev/vda", "100"}}, IOWriteIOPSMax: []DeviceLimit{{"/dev/vda", "1K"}},
 		},
 		Unit:    []Directive{{"After", "cocker-db.service"}, {"After", "b.service"}, {"ConditionPathExists", "!/etc/no%i"}},

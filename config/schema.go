@@ -33,7 +33,7 @@ var schema = [...]keySpec{ //nolint:gochecknoglobals // a table
 	{"network", "mode", (*builder).networkMode},
 	{"network", "address", (*builder).address},
 	{"network", "ports", (*builder).ports},
-	{"resources", "memory_max", func(b *builder, e *entry) { b.c.Resources.MemoryMax = b.memory(e) }},
+	{"resources", "memory_max", func(b *builder, e *entry) { b.c.Resources.MemoryMax = b.memoryMax(e) }},
 	{"resources", "memory_high", func(b *builder, e *entry) { b.c.Resources.MemoryHigh = b.memory(e) }},
 	{"resources", "memory_low", func(b *builder, e *entry) { b.c.Resources.MemoryLow = b.memory(e) }},
 	{"resources", "memory_min", func(b *builder, e *entry) { b.c.Resources.MemoryMin = b.memory(e) }},

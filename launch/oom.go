@@ -32,7 +32,7 @@ func tellKills(name string) {
 		say(os.Stderr, "<3>", text)
 		_ = Notify("STATUS=" + text)
 	default:
-		warn(fmt.Sprintf("While the container ran, the kernel killed: %s", report))
+		warn(fmt.Sprintf("The kernel killed a process while the container ran: %s", report))
 	}
 }
 

@@ -337,20 +337,28 @@ func TestRemovalWaitsForTheLastRestart(t *testing.T) {
 func TestTransientServiceEqualsAGeneratedOne(t *testing.T) {
 	flags := strings.Join([]string{
 		"--memory=64M", "--memory-high=10%", "--cpu-quota=150%", "--cpu-weight=30", "--cpus=0", "--tasks-max=20%", "--io-weight=50",
+		"--memory-low=1M", "--memory-min=1%", "--memory-swap-max=0", "--memory-nodes=0",
+		"--io-read-bandwidth-max='/srv/disk% 10M'", "--io-write-bandwidth-max='/srv/disk% 1.5K'",
+		"--io-read-iops-max='/srv/disk% 100'", "--io-write-iops-max='/srv/disk% 1G'", "--io-read-iops-max='/srv/other 7'",
 		"--description='100% \"of\" it'", "-p 8097:80", "-v /srv:/srv", "--unit=After=network.target", "--unit=Wants=nonexistent.service",
 		"--unit=StartLimitIntervalSec='1min 30s'", "--unit=ConditionPathExists='|!/nonexistent'", "--service=Restart=on-failure",
 		"--service=RestartSec=3s", "--service=TimeoutStopSec=0", "--service=RuntimeMaxSec=1h", "--service=Nice=-3", "--service=OOMScoreAdjust=100",
 		"--service=LimitNOFILE=1024:4096", "--service=LogLevelMax=info", "--service=SyslogFacility=local3", "--service=ExecStartPre='-/bin/echo \"%i x\" $$HOME'",
 		"--service=ExecStartPost='+/bin/true'", "--service=SuccessExitStatus='3 SIGUSR1'", "--service=IPAddressDeny='192.0.2.99/32 2001:db8::/64'",
 		"--service=IOSchedulingClass=best-effort", "--service=CPUSchedulingPolicy=batch", "--service=CPUAffinity=0",
-		"--service=RuntimeDirectory='one two'", "--service=RuntimeDirectoryMode=0700", "--service=MemorySwapMax=infinity",
+		"--service=RuntimeDirectory='one two'", "--service=RuntimeDirectoryMode=0700",
 	}, " ")
 	onEachRelease(t, func(t *testing.T, h *host.Host) {
+		h.MustRun(t, "mknod '/srv/disk%' b 7 0 && mknod /srv/other b 7 1") // a limit needs a disk
 		h.MustRun(t, fmt.Sprintf("cocker create %s same demo sleep 1000 && cocker start same && %s", flags, showUnit("cocker@same.service")+" >/tmp/generated; cocker rm -f same"))
 		h.MustRun(t, fmt.Sprintf("cocker run -d --name same %s demo sleep 1000 && %s", flags, showUnit("cocker-same.service")+" >/tmp/transient; cocker rm -f same"))
 		if r := h.Run(t, "diff /tmp/generated /tmp/transient"); r.ExitCode != 0 {
 			t.Errorf("generated < > transient:\n%s", r.Stdout)
 		}
+		if got := h.MustRun(t, "grep ^IO.*Max= /tmp/transient"); strings.Count(got, "/srv/disk% ") != 4 || !strings.Contains(got, "/srv/other 7") {
+			t.Errorf("limits of disks:\n%s", got)
+		}
+		h.MustRun(t, "rm '/srv/disk%' /srv/other")
 		nothingLeft(t, h)
 	})
 }

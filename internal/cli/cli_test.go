@@ -89,7 +89,8 @@ func TestExitStatusIsTheContainers(t *testing.T) {
 // itself writes; a scope has no Restart=.
 func TestTransientUnitsOfAFullContainer(t *testing.T) {
 	c, err := parseFlags(t, "--init=none", "--stop-signal=SIGINT", "-p8080:80", "-v/srv/a b:/srv", "--memory=1G", "--memory-high=50%",
-		"--cpu-quota=50%", "--cpu-weight=5", "--cpus=0-1", "--tasks-max=9", "--io-weight=7", "--unit=After=%i.service", "img")
+		"--cpu-quota=50%", "--cpu-weight=5", "--cpus=0-1", "--tasks-max=99", "--io-weight=7", "--memory-swap-max=0",
+		"--io-read-bandwidth-max=/dev/vda 10M", "--io-write-iops-max=/dev/vda 1K", "--unit=After=%i.service", "img")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -64,8 +64,8 @@ func fullFlags(envFile string) []string {
 		"--ip=10.88.0.9", "-p8080:80", "-p127.0.0.1:53:53/udp",
 		"-v/srv:/srv:ro", "--tmpfs=/tmp:10M", "--mount=type=bind,source=/a:b,target=/c,read_only",
 		"--memory=1G", "--memory-high=50%", "--memory-low=1M", "--memory-min=2M", "--memory-swap-max=0", "--memory-nodes=0",
-		"--cpu-quota=50%", "--cpu-weight=5", "--cpus=0-1", "--tasks-max=9", "--io-weight=7",
-		"--io-read-bandwidth-max=/dev/vda 10M", "--io-read-bandwidth-max=/srv/a b 1M", "--io-write-bandwidth-max=/dev/vda 10M",
+		"--cpu-quota=50%", "--cpu-weight=5", "--cpus=0-1", "--tasks-max=99", "--io-weight=7",
+		"--io-read-bandwidth-max=/dev/vda 10M", "--io-read-bandwidth-max=/srv 1M", "--io-write-bandwidth-max=/dev/vda 10M",
 		"--io-read-iops-max=/dev/vda 100", "--io-write-iops-max=/dev/vda 1K",
 		"--unit=After=x.service", "--service=Restart=on-failure", "--wanted-by=a.target", "--required-by=b.target",
 		"img:1,img:2", "cmd", "-v", "arg"}

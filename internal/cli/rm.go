@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cocker/cocker/config"
+	"github.com/cocker/cocker/internal/paths"
 	"github.com/cocker/cocker/launch"
 	"github.com/cocker/cocker/scope"
 	"github.com/cocker/cocker/units"
@@ -23,7 +25,8 @@ func rmCommand(s *streams) *cobra.Command {
 		Aliases: []string{"destroy"},
 		Short:   "Remove containers with everything they wrote",
 		Long: `Rm removes containers for good, without asking: the file and its drop-ins,
-what the container wrote, its user ids, and the links of "systemctl enable".
+what the container wrote, its user ids, the links of "systemctl enable", and
+the limits of "systemctl set-property".
 Images and mounted paths of the host stay. A container that runs is refused
 unless --force is given. All names are tried; the exit status is 1 if one
 could not be removed.`,
@@ -50,8 +53,8 @@ func removeAll(ctx context.Context, names []string, force, keepData bool) error 
 	for _, name := range slices.Compact(slices.Sorted(slices.Values(names))) {
 		u, err := m.Unit(ctx, units.Service(name))
 		reload = reload || err == nil && hasDropIn(u)
-		disabled, err := remove(ctx, m, name, force, keepData)
-		if reload = reload || disabled; err != nil {
+		changed, err := remove(ctx, m, name, force, keepData)
+		if reload = reload || changed; err != nil {
 			errs = append(errs, err)
 		}
 	}
@@ -62,9 +65,9 @@ func removeAll(ctx context.Context, names []string, force, keepData bool) error 
 }
 
 // remove goes from the outside in, and the file last: after an interruption the
-// container is still listed and can be removed again. disabled says whether systemd
-// must be told of a link that is gone.
-func remove(ctx context.Context, m *scope.Manager, name string, force, keepData bool) (disabled bool, err error) {
+// container is still listed and can be removed again. changed says whether systemd
+// must read its files again.
+func remove(ctx context.Context, m *scope.Manager, name string, force, keepData bool) (changed bool, err error) {
 	u, err := existing(ctx, m, name)
 	if err != nil {
 		if !leftData(name) || !errors.Is(err, config.ErrNotFound) {
@@ -78,18 +81,37 @@ func remove(ctx context.Context, m *scope.Manager, name string, force, keepData 
 	if err := endFirst(ctx, m, u, name, force); err != nil {
 		return false, err
 	}
-	if disabled, err = m.Disable(ctx, units.Service(name)); err != nil {
-		return disabled, err
+	if changed, err = forgetUnit(ctx, m, units.Service(name)); err != nil {
+		return changed, err
 	}
 	if err := removeData(name, keepData); err != nil {
-		return disabled, fmt.Errorf("remove data of %s: %w", name, err)
+		return changed, fmt.Errorf("remove data of %s: %w", name, err)
 	}
 	for _, file := range files {
 		if err := os.RemoveAll(file); err != nil {
-			return disabled, err
+			return changed, err
 		}
 	}
-	return disabled, m.ResetFailed(ctx, units.Service(name))
+	return changed, m.ResetFailed(ctx, units.Service(name))
+}
+
+// forgetUnit takes away what an administrator has set of a unit by "systemctl
+// enable" and "systemctl set-property": it is not for a later container of the name.
+func forgetUnit(ctx context.Context, m *scope.Manager, unit string) (changed bool, err error) {
+	if changed, err = m.Disable(ctx, unit); err != nil {
+		return changed, err
+	}
+	for _, dir := range paths.ControlDirs() {
+		dir = filepath.Join(dir, units.DropInDir(unit))
+		if _, err := os.Lstat(dir); err != nil {
+			continue
+		}
+		changed = true
+		if err := os.RemoveAll(dir); err != nil {
+			return changed, err
+		}
+	}
+	return changed, nil
 }
 
 // endFirst stops a container that is to be removed, if that is allowed, and waits

@@ -26,6 +26,12 @@ func ConfigDirs() []string {
 	return []string{"/etc/cocker", "/run/cocker", "/usr/lib/cocker"}
 }
 
+// ControlDirs are where systemd keeps what "systemctl set-property" has set, the
+// drop-ins of each unit in a directory: systemd.unit(5), "Unit File Load Path".
+func ControlDirs() []string {
+	return []string{"/etc/systemd/system.control", "/run/systemd/system.control"}
+}
+
 // Launcher is the program of ExecStart=.
 func Launcher() string { return filepath.Join(Helpers, "cocker-launch") }
 

@@ -1,0 +1,82 @@
+package oom
+
+import "testing"
+
+// As the kernel of Debian 13 (6.12) wrote them, with names and paths of a container
+// that wants to be mistaken.
+const (
+	summary = "6,1017,219482523,-;oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=cocker@a.service,mems_allowed=0," +
+		"oom_memcg=/machine.slice/cocker@a.service,task_memcg=/machine.slice/cocker@a.service,task=dd,pid=447,uid=2118123520\n"
+	killed = "3,1018,219483060,-;Memory cgroup out of memory: Killed process 447 (dd) total-vm:207104kB, anon-rss:62256kB, " +
+		"file-rss:1276kB, shmem-rss:0kB, UID:2118123520 pgtables:168kB oom_score_adj:0\n SUBSYSTEM=x\n"
+	ofHost = "3,2001,9,-;Out of memory: Killed process 9 (a) total-vm:1kB, anon-rss:1kB, file-rss:0kB, shmem-rss:0kB, UID:2118123599 pgtables:1kB oom_score_adj:0\n"
+	global = "6,2000,8,-;oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),cpuset=/,mems_allowed=0,global_oom," +
+		"task_memcg=/machine.slice/cocker@a.service/sub,task=a,pid=9,uid=0\n"
+	odd = "6,3,3,-;oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=x,mems_allowed=0,oom_memcg=/x," +
+		"task_memcg=/machine.slice/cocker@a.service,task=,pid=1,uid=0,pid=77,uid=2118123520\n"
+	oddKilled = "3,4,4,-;Memory cgroup out of memory: Killed process 78 () total-vm: UID:0 ) total-vm:1kB, anon-rss:1kB, UID:2118123520 pgtables:1kB oom_score_adj:0\n"
+)
+
+func TestParseRecord(t *testing.T) {
+	mine := container{"/machine.slice/cocker@a.service", 2118123520}
+	tests := []struct {
+		name, record string
+		of           container
+		want         entry
+		ok           bool
+	}{
+		{"summary", summary, mine, entry{Victim{"dd", 447}, false}, true},
+		{"summary, by cgroup", summary, container{cgroup: mine.cgroup}, entry{Victim{"dd", 447}, false}, true},
+		{"summary, by id", summary, container{idBase: mine.idBase}, entry{Victim{"dd", 447}, false}, true},
+		{"killed, by id", killed, mine, entry{Victim{"dd", 447}, false}, true},
+		{"killed by the host's limit", ofHost, mine, entry{Victim{"a", 9}, true}, true},
+		{"in a cgroup below", global, mine, entry{Victim{"a", 9}, true}, true},
+		{"a name like a line", odd, mine, entry{Victim{",pid=1,uid=0", 77}, false}, true},
+		{"a name like a line's end", oddKilled, mine, entry{Victim{") total-vm: UID:0 ", 78}, false}, true},
+
+		{"another container, by cgroup", summary, container{cgroup: "/machine.slice/cocker@a"}, entry{}, false},
+		{"another container, by id", killed, container{cgroup: "/x", idBase: 2118123520 - 65536}, entry{}, false},
+		{"nothing is known of the container", killed, container{}, entry{}, false},
+		{"written by a program", "14" + killed[1:], mine, entry{}, false},
+		{"cut off", killed[:60], mine, entry{}, false},
+		{"cut off summary", summary[:len(summary)-40], mine, entry{}, false},
+		{"something else", "6,1,1,-;EXT4-fs (vda): mounted\n", mine, entry{}, false},
+		{"nothing", "", mine, entry{}, false},
+	}
+	for _, tt := range tests {
+		got, ok := parseRecord(tt.record, tt.of)
+		if ok != tt.ok || ok && got != tt.want {
+			t.Errorf("%s: got %+v, %v, want %+v, %v", tt.name, got, ok, tt.want, tt.ok)
+		}
+	}
+}
+
+func TestReportText(t *testing.T) {
+	stress := []Victim{{"first", 41}, {"stress", 42}}
+	tests := []struct {
+		report Report
+		want   string
+	}{
+		{Report{Kills: 1, Limit: "64M", Victims: stress[1:]}, "out of memory (memory_max 64M): process stress (pid 42)"},
+		{Report{Kills: 3, Limit: "64M", Victims: stress}, "out of memory (memory_max 64M): process stress (pid 42) and 2 before"},
+		{Report{Kills: 1, Victims: stress[1:]}, "out of memory: process stress (pid 42)"},
+		{Report{Kills: 1, Host: true, Limit: "64M", Victims: stress[1:]}, "the host is out of memory: process stress (pid 42)"},
+		{Report{Kills: 2, Limit: "1G"}, "out of memory (memory_max 1G): 2 processes"},
+	}
+	for _, tt := range tests {
+		if got := tt.report.String(); got != tt.want {
+			t.Errorf("got %s\nwant %s", got, tt.want)
+		}
+	}
+}
+
+func FuzzParseRecord(f *testing.F) {
+	for _, record := range []string{summary, killed, ofHost, global, odd, oddKilled} {
+		f.Add(record)
+	}
+	f.Fuzz(func(t *testing.T, record string) {
+		if e, ok := parseRecord(record, container{"/a", 1 << 30}); ok && e.PID <= 0 {
+			t.Errorf("%q: %+v", record, e)
+		}
+	})
+}
