@@ -212,7 +212,7 @@ func startPackaged(t *testing.T, h *host.Host) {
 
 func assertServing(t *testing.T, h *host.Host, port string) {
 	t.Helper()
-	if r := h.Outside(t, `curl -sf --retry 20 --retry-connrefused http://192.0.2.1:"$1"/`, port); !strings.Contains(r.Stdout, "html") {
+	if r := h.Outside(t, `curl -sf --retry 20 --retry-delay 1 --retry-connrefused --connect-timeout 10 http://192.0.2.1:"$1"/`, port); !strings.Contains(r.Stdout, "html") {
 		t.Errorf("port %s: exit status %d, %s%s", port, r.ExitCode, r.Stdout, r.Stderr)
 	}
 }
@@ -234,7 +234,7 @@ func upgradePackage(t *testing.T, h *host.Host) {
 		dpkg(t, h, "-i", "/root/"+version+".deb")
 		assertIntact(t, h)
 		if now := lives(t, h); now != ran {
-			t.Errorf("dpkg -i %s.deb changed containers from\n%s\nto\n%s", version, ran, now)
+			t.Fatalf("dpkg -i %s.deb changed containers from\n%s\nto\n%s", version, ran, now)
 		}
 		h.AssertClean(t, before)
 		if got := h.MustRun(t, `systemctl show -P Documentation cocker@web`); strings.Contains(got, "man:next(1)") != (version == "next") {
@@ -267,6 +267,9 @@ func removalFails(t *testing.T, h *host.Host) {
 	}
 	if now := mainPID(t, h, "db"); now != pid || now == "0" {
 		t.Errorf("the container that does not stop had PID 1 %s, and has %s", pid, now)
+	}
+	if t.Failed() {
+		t.FailNow()
 	}
 	assertServing(t, h, "8081")
 	if status := h.MustRun(t, `dpkg --audit; dpkg-query -W -f '${db:Status-Status}' cocker`); status != "installed" {
