@@ -196,9 +196,19 @@ func CreateWritable(dir, topLayer string) error {
 	}
 	upper := filepath.Join(dir, "upper")
 	if _, err := os.Lstat(upper); err == nil {
-		return nil
+		return checkWritable(upper)
 	}
 	return createUpper(upper, topLayer)
+}
+
+// checkWritable tells a read-only file system, which overlayfs refuses as an
+// "invalid argument". The kernel makes one read-only by itself after an error of
+// the disk.
+func checkWritable(upper string) error {
+	if err := unix.Access(upper, unix.W_OK); err != nil {
+		return fmt.Errorf("writable layer %q: %w; see findmnt --target /var/lib/cocker and the kernel's log (dmesg)", upper, err)
+	}
+	return nil
 }
 
 // createUpper makes upper complete under another name first: a container that

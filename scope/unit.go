@@ -24,6 +24,7 @@ type Unit struct {
 	MainPID     int    // services; 0: none
 	MainCode    int    // services: CLD_EXITED, CLD_KILLED, ...; 0: has not ended
 	MainStatus  int    // services: exit status or signal number, as MainCode says
+	Freezer     string // "running", "frozen", "freezing", ... (systemctl freeze)
 	CGroup      string // below the root of the control group tree; "": none
 	Since       time.Time
 	NeedsReload bool     // a file changed since systemd read it
@@ -98,6 +99,7 @@ func (m *Manager) Unit(ctx context.Context, name string) (Unit, error) {
 		MainPID:     int(property[uint32](p, "MainPID")),
 		MainCode:    int(property[int32](p, "ExecMainCode")),
 		MainStatus:  int(property[int32](p, "ExecMainStatus")),
+		Freezer:     property[string](p, "FreezerState"),
 		CGroup:      property[string](p, "ControlGroup"),
 		NeedsReload: property[bool](p, "NeedDaemonReload"),
 		DropIns:     property[[]string](p, "DropInPaths"),

@@ -212,6 +212,10 @@ func kill(ctx context.Context, m *scope.Manager, name string, signal unix.Signal
 	switch {
 	case !u.Running():
 		return fmt.Errorf("%s is not running", name)
+	case frozen(u) && signal == unix.SIGKILL:
+		// PID 1 of the host would start the cleanup in the frozen cgroup of a unit
+		// with Delegate=, and wait for it for good (seen with systemd 257).
+		return fmt.Errorf("%s is frozen, and systemd may hang when it is killed; let it run first: systemctl thaw %s", name, u.Name)
 	case everybody:
 		return m.Kill(ctx, u.Name, scope.KillAll, signal)
 	case u.Name != units.Scope(name):
@@ -223,6 +227,8 @@ func kill(ctx context.Context, m *scope.Manager, name string, signal unix.Signal
 	}
 	return unix.Kill(pid, signal)
 }
+
+func frozen(u scope.Unit) bool { return u.Freezer != "" && u.Freezer != "running" }
 
 // existing is unitOf for a container that exists: it has a file, or runs
 // although its file is gone.
