@@ -116,21 +116,34 @@ func (h *Host) fillDisk(ctx context.Context, config Config) error {
 
 func (h *Host) hostname() string { return "test-" + string(h.Release) }
 
+// bootTries is how often a boot is tried when the kernel panics in it.
+const bootTries = 3
+
 // start boots the host from its disk.
 func (h *Host) start(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, h.deadline(bootDeadline))
 	defer cancel()
-	boot, err := h.powerOn()
-	if err != nil {
-		return err
+	err := h.bootOnce(ctx)
+	for try := 1; try < bootTries && errors.Is(err, errKernelPanic); try++ {
+		fmt.Fprintf(os.Stderr, "%s: booting again: %v\n", h.hostname(), err)
+		h.boot.release()
+		err = h.bootOnce(ctx)
 	}
-	h.boot = boot
-	if err := boot.waitReady(ctx); err != nil {
+	if err != nil {
 		return err
 	}
 	result, err := h.Command(ctx, "systemctl", "is-system-running").Exec(nil)
 	h.State = strings.TrimSpace(result.Stdout)
 	return err
+}
+
+func (h *Host) bootOnce(ctx context.Context) error {
+	boot, err := h.powerOn()
+	if err != nil {
+		return err
+	}
+	h.boot = boot
+	return boot.waitReady(ctx)
 }
 
 func (h *Host) powerOn() (boot, error) {
