@@ -96,6 +96,9 @@ func assertNothingOfContainers(t *testing.T, h *host.Host) {
 		machinectl list --no-legend; systemctl --failed --no-legend; ls -d /sys/fs/cgroup/machine.slice/*cocker* 2>/dev/null); [ -z "$left" ] || { echo "$left" >&2; exit 1; }`)
 }
 
+// untilRules waits for what follows by itself.
+const untilRules = "; until nft list table inet cocker >/dev/null 2>&1; do :; done"
+
 // What systemd and its companions go through is no event for a container.
 func TestServicesOfTheHostRestart(t *testing.T) {
 	onOwnHost(t, func(t *testing.T, h *host.Host) {
@@ -109,7 +112,11 @@ func TestServicesOfTheHostRestart(t *testing.T) {
 			"systemctl kill -s KILL systemd-journald",
 			"systemctl restart systemd-logind",
 			"systemctl restart dbus",
-			"nft flush ruleset && /usr/libexec/cocker/cocker-launch network-up cocker0",
+			"nft flush ruleset && systemctl reload cocker-network@cocker0",
+			// Debian's nftables.service flushes all rules.
+			"systemctl start nftables" + untilRules,
+			"systemctl restart nftables" + untilRules,
+			"systemctl reload nftables" + untilRules,
 		} {
 			h.MustRun(t, "timeout 60 sh -c \"$1\"", event)
 			u.assert(t, event)

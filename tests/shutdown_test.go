@@ -99,7 +99,7 @@ func shutdownFiles() map[string]string {
 	for i := range crowd {
 		// Each goes when all have been asked to: they are stopped at the same time, or
 		// not before they are killed.
-		files[fmt.Sprintf("c%02d", i)] = header + onTERM(fmt.Sprintf("say asked; until [ $(grep -c ^c.*asked /events/all) = %d ]; do sleep 0.1; done; say end", crowd)) +
+		files[fmt.Sprintf("c%02d", i)] = header + onTERM(fmt.Sprintf("say asked; until [ $(grep -c ^c.*asked /events/all) -ge %d ]; do sleep 0.1; done; say end", crowd)) +
 			"[network]\nmode = 'none'\n" + install
 	}
 	return files
