@@ -31,7 +31,7 @@ const processesOf = `systemctl show -P MainPID cocker@listener cocker@web cocker
 func startUndisturbed(t *testing.T, h *host.Host) *undisturbed {
 	t.Helper()
 	u := &undisturbed{h: h}
-	h.MustRun(t, "mkdir -p /srv/pipe && mkfifo -m 644 /srv/pipe/in")
+	h.MustRun(t, "rm -rf /srv/pipe && mkdir -p /srv/pipe && mkfifo -m 644 /srv/pipe/in")
 	declare(t, h, map[string]string{"listener": listener, "web": webFile})
 	h.MustRun(t, "systemctl start cocker@listener cocker@web && cocker run -d --rm --name bg demo sleep 10000")
 	u.fg = inForeground(t, h, "--name", "fg", "demo", "sh", "-c", "trap 'exit 7' TERM; sleep 10000 & wait")
