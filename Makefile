@@ -26,6 +26,7 @@ BUILD := $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 
 TESTHOST    := .cache/cocker-testhost
 BENCHMARK   := .cache/cocker-bench
+GOTESTSUM   := gotest.tools/gotestsum@v1.13.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .PHONY: help build test test-unit test-system test-vm bench lint fmt man demo shell-host shell-vm roots disks mmdebstrap qemu deb debhelper unpackaged install uninstall clean
@@ -45,10 +46,11 @@ test: $(if $(filter 0,$(shell id -u)),roots) ## run every test (as root: also th
 test-unit: ## run the tests that need no test host
 	$(GO) test $$($(GO) list ./... | grep -v /cocker/tests)
 
-# Only what needs a kernel, a boot or controllers of its own: the processor is emulated.
+# Only what needs a kernel, a boot or controllers of its own. What fails is run once
+# more: a machine whose processor is emulated now and then dies of the emulator.
 VMTESTS := ^TestVM|^TestBoot$$
-test-vm: disks ## run the tests that need virtual machines (as root)
-	$(GO) test -timeout 60m -p 1 ./tests/host ./tests -vm -run '$(VMTESTS)'
+test-vm: roots disks ## run the tests that need virtual machines (as root)
+	$(GO) run $(GOTESTSUM) --format standard-verbose --rerun-fails=1 --packages='./tests/host ./tests' -- -timeout 60m -p 1 -vm=true -run '$(VMTESTS)'
 
 test-system: roots ## run the tests on a real systemd (as root)
 	$(GO) test -timeout 50m ./tests/...
