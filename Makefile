@@ -26,7 +26,6 @@ BUILD := $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 
 TESTHOST    := .cache/cocker-testhost
 BENCHMARK   := .cache/cocker-bench
-GOTESTSUM   := gotest.tools/gotestsum@v1.13.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .PHONY: help build test test-unit test-system test-vm bench lint fmt man demo shell-host shell-vm roots disks mmdebstrap qemu deb debhelper unpackaged install uninstall clean
@@ -38,19 +37,18 @@ build: ## build the four programs into bin/
 	@mkdir -p bin
 	$(BUILD) -o bin/ $(PROGRAMS:%=./cmd/%)
 
-# As root everything runs; otherwise the tests that need root say that they were skipped.
-test: $(if $(filter 0,$(shell id -u)),roots) ## run every test (as root: also those on a real systemd)
+# As root everything runs that needs no virtual machine; otherwise the tests that need
+# root say that they were skipped.
+test: $(if $(filter 0,$(shell id -u)),roots) ## run the tests (as root: also those on a real systemd)
 	$(GO) test -timeout 50m ./...
-	$(if $(filter 0,$(shell id -u)),@$(MAKE) --no-print-directory test-vm)
 
 test-unit: ## run the tests that need no test host
 	$(GO) test $$($(GO) list ./... | grep -v /cocker/tests)
 
-# Only what needs a kernel, a boot or controllers of its own. What fails is run once
-# more: a machine whose processor is emulated now and then dies of the emulator.
+# Only what needs a kernel, a boot or controllers of its own: the processor is emulated.
 VMTESTS := ^TestVM|^TestBoot$$
 test-vm: roots disks ## run the tests that need virtual machines (as root)
-	$(GO) run $(GOTESTSUM) --format standard-verbose --rerun-fails=1 --packages='./tests/host ./tests' -- -timeout 60m -p 1 -vm=true -run '$(VMTESTS)'
+	$(GO) test -timeout 60m -p 1 ./tests/host ./tests -vm -run '$(VMTESTS)'
 
 test-system: roots ## run the tests on a real systemd (as root)
 	$(GO) test -timeout 50m ./tests/...

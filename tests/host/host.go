@@ -116,17 +116,17 @@ func (h *Host) fillDisk(ctx context.Context, config Config) error {
 
 func (h *Host) hostname() string { return "test-" + string(h.Release) }
 
-// bootTries is how often a boot is tried when the kernel panics in it.
+// bootTries is how often the boot of a virtual machine is tried.
 const bootTries = 3
 
 // start boots the host from its disk.
 func (h *Host) start(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, h.deadline(bootDeadline))
-	defer cancel()
 	err := h.bootOnce(ctx)
-	for try := 1; try < bootTries && errors.Is(err, errKernelPanic); try++ {
+	for try := 1; try < bootTries && errors.Is(err, errFailedBoot); try++ {
 		fmt.Fprintf(os.Stderr, "%s: booting again: %v\n", h.hostname(), err)
-		h.boot.release()
+		if err := h.powerOff(ctx); err != nil {
+			return err
+		}
 		err = h.bootOnce(ctx)
 	}
 	if err != nil {
@@ -138,6 +138,8 @@ func (h *Host) start(ctx context.Context) error {
 }
 
 func (h *Host) bootOnce(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, h.deadline(bootDeadline))
+	defer cancel()
 	boot, err := h.powerOn()
 	if err != nil {
 		return err
@@ -179,15 +181,20 @@ func (h *Host) Restart(ctx context.Context) error {
 // disk. In a virtual machine, what was not synced may be lost; in namespaces all that
 // was written is still there, because the page cache is this machine's.
 func (h *Host) CutPower(ctx context.Context) error {
+	if err := h.powerOff(ctx); err != nil {
+		return err
+	}
+	return h.start(ctx)
+}
+
+// powerOff kills every process of the host at once.
+func (h *Host) powerOff(ctx context.Context) error {
 	if err := h.tree.kill(h.scratch.name); err != nil {
 		return err
 	}
 	wait, cancel := context.WithTimeout(ctx, h.deadline(shutdownDeadline))
 	defer cancel()
-	if err := waitEnd(wait, h.boot); err != nil {
-		return err
-	}
-	return h.start(ctx)
+	return waitEnd(wait, h.boot)
 }
 
 // Done is closed when the host has shut down by itself.

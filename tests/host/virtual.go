@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/hashicorp/yamux"
 	"golang.org/x/sys/unix"
@@ -87,34 +88,43 @@ func socketPair() (net.Conn, *os.File, error) {
 	return connection, theirs, nil
 }
 
-// errKernelPanic is the end of a boot before systemd has finished it. Emulated
-// processors are not perfect: one boot of some dozens ends so, in the kernel's own start.
-var errKernelPanic = errors.New("kernel panic")
+// errFailedBoot is a boot that ended in a kernel panic, or in which nobody answers.
+// Emulated processors are not perfect: one boot of some dozens is like that, in the
+// kernel's own start.
+var errFailedBoot = errors.New("failed boot")
 
-// waitReady asks the host's systemd, which answers as soon as the agent runs.
+// answerDeadline is when the agent, which starts early, must have answered.
+const answerDeadline = 4 * time.Minute
+
+// waitReady waits for the agent, and then asks the host's systemd.
 func (b *virtualBoot) waitReady(ctx context.Context) error {
+	answer, cancel := context.WithTimeout(ctx, answerDeadline)
+	defer cancel()
+	if err := b.untilSays(answer, "", "true"); err != nil {
+		return errors.Join(errFailedBoot, err)
+	}
+	return b.untilSays(ctx, "running degraded maintenance", "systemctl", "is-system-running", "--wait")
+}
+
+// untilSays runs a command until it prints one of the words, or nothing where that is
+// wanted.
+func (b *virtualBoot) untilSays(ctx context.Context, words, name string, args ...string) error {
 	err := poll(ctx, func() error {
 		select {
 		case <-b.done:
 			return nil
 		default:
 		}
-		result, err := b.command(ctx, "systemctl", []string{"is-system-running", "--wait"}).Exec(nil)
-		switch state := strings.TrimSpace(result.Stdout); state {
-		case "running", "degraded", "maintenance":
+		result, err := b.command(ctx, name, args).Exec(nil)
+		said := strings.TrimSpace(result.Stdout)
+		if err == nil && result.ExitCode != connectionFailed && strings.Contains(words, said) && (said != "" || words == "") {
 			return nil
-		default:
-			return errors.Join(fmt.Errorf("the system is %q %s", state, result.Stderr), err)
 		}
+		return errors.Join(fmt.Errorf("%s says %q %s", name, said, result.Stderr), err)
 	})
 	select {
 	case <-b.done:
-		console := b.consoleTail()
-		err := fmt.Errorf("the virtual machine ended during the boot (%v); its console:\n%s", b.cmd.ProcessState, console)
-		if strings.Contains(console, "Kernel panic") {
-			err = errors.Join(errKernelPanic, err)
-		}
-		return err
+		return fmt.Errorf("the virtual machine ended during the boot (%v); its console:\n%s", b.cmd.ProcessState, b.consoleTail())
 	default:
 	}
 	if err != nil {
@@ -122,6 +132,9 @@ func (b *virtualBoot) waitReady(ctx context.Context) error {
 	}
 	return nil
 }
+
+// connectionFailed is the exit status of the agent where there is no command's.
+const connectionFailed = 255
 
 // command returns a process of this machine that stands for the one in the host.
 func (b *virtualBoot) command(ctx context.Context, name string, args []string) *Cmd {
@@ -269,7 +282,7 @@ func (m *virtualMachine) arguments(s *scratch) []string {
 		"-kernel", filepath.Join(m.disk, kernelFile), "-initrd", filepath.Join(m.disk, initrdFile),
 		// no_timer_check: an emulated timer is late on a busy machine, and then the check's
 		// end is a panic, "IO-APIC + timer doesn't work".
-		"-append", "root=/dev/vda rw console=ttyS0 quiet panic=-1 no_timer_check net.ifnames=0 mitigations=off",
+		"-append", "root=/dev/vda rw console=ttyS0 panic=-1 no_timer_check net.ifnames=0 mitigations=off",
 		"-chardev", "file,id=console,append=on,path="+s.path("console"), "-serial", "chardev:console",
 		"-drive", "if=virtio,format=qcow2,file="+s.path(rootDisk),
 		"-drive", "if=virtio,format=raw,file="+s.path(secondDisk),
