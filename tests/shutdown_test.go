@@ -21,11 +21,12 @@ func keepJournal(t *testing.T, h *host.Host) {
 // in microseconds of the machine's clock; 0 is never.
 type moments map[string]*struct{ starting, started, stopping, stopped int }
 
-// momentsOf reads the journal since a time: the messages are those of
+// momentsOf reads the journal since a time, and until now, lest it see what was
+// written before the clock was set back: the messages are those of
 // systemd.journal-fields(7) that have a UNIT= and an ID of sd-messages.h.
 func momentsOf(t *testing.T, h *host.Host, since string) moments {
 	t.Helper()
-	text := h.MustRun(t, `journalctl --sync; journalctl -q --since="$1" -o json _PID=1 |
+	text := h.MustRun(t, `journalctl --sync; journalctl -q --since="$1" --until=now -o json _PID=1 |
 		jq -r 'select(.UNIT and .MESSAGE_ID) | [.__MONOTONIC_TIMESTAMP, .MESSAGE_ID, .UNIT] | @tsv'`, since)
 	m := moments{}
 	for line := range strings.Lines(text) {
@@ -81,10 +82,17 @@ func onTERM(script string) string {
 	return sh(say + "trap '" + script + "; exit 0' TERM; say up; while :; do sleep 1000 & wait; done")
 }
 
-const crowd = 20
+// crowd is how many containers are stopped at the same time; a virtual machine takes
+// seconds to start each.
+func crowd(h *host.Host) int {
+	if h.Virtual {
+		return 6
+	}
+	return 20
+}
 
 // shutdownFiles are containers that end in ways of their own.
-func shutdownFiles() map[string]string {
+func shutdownFiles(h *host.Host) map[string]string {
 	const header, install = "image = 'demo'\n" + eventsMount, "[install]\nwanted_by = ['multi-user.target']\n"
 	files := map[string]string{
 		// What they do at their end needs what they were started with.
@@ -96,10 +104,10 @@ func shutdownFiles() map[string]string {
 		"hostnet":  header + onTERM("ip route get 192.0.2.2 >/dev/null && say end online") + "[network]\nmode = 'host'\n" + install,
 		"mounted":  "image = 'demo'\nmount = [{ type = 'bind', source = '/srv/events', target = '/events' }, { type = 'bind', source = '/mnt/late', target = '/late' }]\n" + onTERM("grep -q /late /proc/mounts && say end mounted") + install,
 	}
-	for i := range crowd {
+	for i := range crowd(h) {
 		// Each goes when all have been asked to: they are stopped at the same time, or
 		// not before they are killed.
-		files[fmt.Sprintf("c%02d", i)] = header + onTERM(fmt.Sprintf("say asked; until [ $(grep -c ^c.*asked /events/all) -ge %d ]; do sleep 0.1; done; say end", crowd)) +
+		files[fmt.Sprintf("c%02d", i)] = header + onTERM(fmt.Sprintf("say asked; until [ $(grep -c ^c.*asked /events/all) -ge %d ]; do sleep 0.1; done; say end", crowd(h))) +
 			"[network]\nmode = 'none'\n" + install
 	}
 	return files
@@ -113,10 +121,10 @@ func prepareShutdown(t *testing.T, h *host.Host) {
 	// A caller of cocker run that is ended by the shutdown, as a session is.
 	h.WriteFile(t, "/etc/systemd/system/caller.service", "[Service]\nExecStart=/usr/bin/cocker run --rm --name fg -v /srv/events:/events demo sh -c '"+
 		strings.ReplaceAll(say+`trap "say end; exit 7" TERM; say up; while :; do sleep 1000 & wait; done`, "$", "$$")+"'\nSuccessExitStatus=7\n", 0o644)
-	declare(t, h, shutdownFiles())
+	declare(t, h, shutdownFiles(h))
 	h.MustRun(t, `systemctl start multi-user.target caller $(ls /etc/cocker/containers | sed 's/\(.*\)\.toml/cocker@\1/')
 		cocker run -d --rm --name bg -v /srv/events:/events demo sh -c "$1"`, say+`trap "say end; exit 0" TERM; say up; while :; do sleep 1000 & wait; done`)
-	h.WaitFor(t, eventually, "all containers", `[ "$(grep -c " up$" /srv/events/all)" = "$1" ]`, fmt.Sprint(len(shutdownFiles())+2))
+	h.WaitFor(t, eventually, "all containers", `[ "$(grep -c " up$" /srv/events/all)" = "$1" ]`, fmt.Sprint(len(shutdownFiles(h))+2))
 }
 
 // assertShutdown asserts how a shutdown that began then has gone.
@@ -124,7 +132,7 @@ func assertShutdown(t *testing.T, h *host.Host, since string) {
 	t.Helper()
 	got := strings.Split(strings.TrimSpace(h.ReadFile(t, "/srv/events/all")), "\n")
 	want := []string{"db end online", "app end with db", "quits end quit", "stubborn asked", "hostnet end online", "mounted end mounted", "fg end", "bg end"}
-	for i := range crowd {
+	for i := range crowd(h) {
 		want = append(want, fmt.Sprintf("c%02d end", i))
 	}
 	for _, line := range want {
@@ -148,7 +156,7 @@ func assertShutdown(t *testing.T, h *host.Host, since string) {
 			t.Errorf("%s waited for the one that does not end", unit)
 		}
 	}
-	results := h.MustRun(t, `journalctl -q --since="$1" -o json _PID=1 | jq -r 'select(.UNIT_RESULT and (.UNIT|startswith("cocker"))) | .UNIT+" "+.UNIT_RESULT'`, since)
+	results := h.MustRun(t, `journalctl -q --since="$1" --until=now -o json _PID=1 | jq -r 'select(.UNIT_RESULT and (.UNIT|startswith("cocker"))) | .UNIT+" "+.UNIT_RESULT'`, since)
 	if results != "cocker@stubborn.service timeout" {
 		t.Errorf("units failed at the shutdown:\n%s", results)
 	}

@@ -20,7 +20,7 @@ func TestVMLifecycle(t *testing.T) {
 		for _, part := range []struct {
 			name string
 			test func(t *testing.T, h *host.Host, u *undisturbed)
-		}{{"links", vmLinks}, {"networkd", vmNetworkd}, {"services", vmServices}} {
+		}{{"links", vmLinks}, {"networkd", vmNetworkd}, {"services", vmServices}, {"clock", vmClock}} {
 			t.Run(part.name, func(t *testing.T) { part.test(t, h, u) })
 		}
 		u.end(t)
@@ -33,8 +33,6 @@ func TestVMLifecycle(t *testing.T) {
 		}
 		h.MustRun(t, "cocker rm -f declared mounted by-hand")
 		t.Run("late disks", func(t *testing.T) { vmLateDisks(t, h) })
-		// Last, as it confuses those who look for a time in the journal.
-		t.Run("clock", func(t *testing.T) { vmClock(t, h) })
 	})
 }
 
@@ -49,9 +47,8 @@ func vmNetworkd(t *testing.T, h *host.Host, u *undisturbed) {
 	h.WriteFile(t, "/etc/systemd/network/10-all.network", "[Match]\nName=*\n[Network]\nAddress=198.51.100.1/24\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n", 0o644)
 	h.MustRun(t, "systemctl unmask systemd-networkd.service systemd-networkd.socket; ip link add dummy7 type dummy; systemctl start systemd-networkd")
 	h.WaitFor(t, eventually, "networkd at work", "ip addr show dummy7 | grep -q 198.51.100.1")
-	u.assert(t, "start of networkd")
 	h.MustRun(t, `systemctl restart systemd-networkd && networkctl reload && [ "$(networkctl --no-legend list cocker0 ck-web | awk '{print $NF}' | xargs)" = "unmanaged unmanaged" ]`)
-	u.assert(t, "restart of networkd")
+	u.assert(t, "start and restart of networkd")
 	h.MustRun(t, "systemctl stop systemd-networkd.socket systemd-networkd && ip link del dummy7 && rm /etc/systemd/network/*.network")
 }
 
@@ -61,14 +58,11 @@ func vmServices(t *testing.T, h *host.Host, u *undisturbed) {
 }
 
 // vmClock: nothing of a container hangs on the time of day.
-func vmClock(t *testing.T, h *host.Host) {
-	h.MustRun(t, "systemctl stop 'cocker@*'; cocker ps -a --json | jq -r .[].name | xargs cocker rm")
-	u := startUndisturbed(t, h)
-	for _, jump := range []string{"+400 days", "-800 days", "+400 days"} {
+func vmClock(t *testing.T, h *host.Host, u *undisturbed) {
+	for _, jump := range []string{"+400 days", "-400 days"} {
 		h.MustRun(t, `date -s "$1" >/dev/null`, jump)
 		u.assert(t, "jump of the clock by "+jump)
 	}
-	u.end(t)
 }
 
 // vmSoftReboot: containers are stopped and started again like everything that is not
@@ -108,7 +102,7 @@ func vmLateDisks(t *testing.T, h *host.Host) {
 	if len(at) != 2 || fmt.Sprintf("%15s", at[0]) > fmt.Sprintf("%15s", at[1]) {
 		t.Errorf("/var/lib/cocker was mounted at, the first container started at: %v", at)
 	}
-	if got := h.MustRun(t, `cocker ps --json | jq '[.[]|select(.state=="running")]|length'`); got != fmt.Sprint(len(shutdownFiles())) {
-		t.Errorf("%s containers run of %d", got, len(shutdownFiles()))
+	if got := h.MustRun(t, `cocker ps --json | jq '[.[]|select(.state=="running")]|length'`); got != fmt.Sprint(len(shutdownFiles(h))) {
+		t.Errorf("%s containers run of %d", got, len(shutdownFiles(h)))
 	}
 }
