@@ -61,7 +61,7 @@ func (s *session) find(ctx context.Context, identifier string, p Platform) (*fou
 		if err := image.CheckDigest(next.Digest); err != nil {
 			return nil, err
 		}
-		identifier = next.Digest
+		identifier, p.asked = next.Digest, false // configurations often lack the variant that the index has
 	}
 	return nil, fmt.Errorf("more than %d indexes within each other", maxNesting)
 }
