@@ -85,6 +85,9 @@ func (p *pull) find(ctx context.Context) error {
 		if ended(ctx) != nil {
 			return err
 		}
+		if i+1 < len(p.places) && !isNotFound(err) {
+			p.client.note(fmt.Sprintf("%s: %v; trying the next", place.endpoint, err))
+		}
 		errs = append([]error{fmt.Errorf("%s: %w", place.endpoint, err)}, errs...)
 	}
 	return errors.Join(errs...)
@@ -272,6 +275,8 @@ func (p *pull) tryLayer(ctx context.Context, blob image.Descriptor, diffID strin
 	switch {
 	case err != nil:
 		return err
+	case unpacked != nil && d.Size != blob.Size: // the disk is full
+		return unpacked
 	case d.Digest != blob.Digest:
 		return fmt.Errorf("%w: %s instead of %s", errDigest, d.Digest, blob.Digest)
 	case unpacked != nil:

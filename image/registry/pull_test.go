@@ -117,7 +117,7 @@ func TestPullIndex(t *testing.T) {
 	if _, err = pull("multi:s390x", "linux/arm64"); err == nil || !strings.Contains(err.Error(), "it is for linux/s390x, not for linux/arm64") {
 		t.Errorf("no index, another platform: %v", err)
 	}
-	if img, err = pull("multi:s390x", ""); err != nil {
+	if _, err = pull("multi:s390x", ""); err != nil {
 		t.Errorf("no index, for an emulator: %v", err)
 	}
 }

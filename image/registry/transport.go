@@ -30,7 +30,7 @@ type guard struct {
 	inner    *http.Transport
 
 	mu    sync.Mutex
-	first error // what went wrong first
+	first error // what went wrong first, save what the guard refused
 }
 
 // newGuard limits each step of a request but not its whole, as a layer may take hours.
@@ -83,17 +83,21 @@ func certificates(path string) (*x509.CertPool, error) {
 func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := g.send(req)
 	if err != nil {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		if g.first == nil {
-			g.first = err
-		}
+		g.note(err)
 		return nil, err
 	}
 	if !isBlob(req.Context()) {
 		resp.Body = &bounded{ReadCloser: resp.Body, left: maxAnswer}
 	}
 	return resp, nil
+}
+
+func (g *guard) note(err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.first == nil && !errors.Is(err, errPlain) {
+		g.first = err
+	}
 }
 
 func (g *guard) send(req *http.Request) (*http.Response, error) {
@@ -108,8 +112,8 @@ func (g *guard) send(req *http.Request) (*http.Response, error) {
 	return g.inner.RoundTrip(req)
 }
 
-// cause is what went wrong first: where TLS did, the library asks for HTTP and reports
-// what became of that too.
+// cause is what is to be told of an error: when TLS fails, or only takes its time, the
+// library asks for HTTP too, and reports what became of both.
 func (g *guard) cause(err error) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
