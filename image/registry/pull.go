@@ -44,6 +44,7 @@ func (c *Client) pull(ctx context.Context, store *image.Store, ref string, platf
 	if err != nil {
 		return nil, err
 	}
+	p.warn()
 	if here, err := p.isHere(name); err != nil || here {
 		return p.resolved(name, err)
 	}
@@ -62,6 +63,14 @@ type pull struct {
 
 	mu sync.Mutex // of tx: layers are staged by several goroutines
 	tx *image.Transaction
+}
+
+// warn tells of an image that needs an emulator, if nobody asked for that.
+func (p *pull) warn() {
+	have := platformOf(p.image.file.OS, p.image.file.Architecture, p.image.file.Variant)
+	if !p.platform.asked && have.Architecture != "" && have.Architecture != p.platform.Architecture {
+		p.client.note(fmt.Sprintf("the image is for %s: this machine, %s, needs an emulator to run it", have, p.platform))
+	}
 }
 
 func (p *pull) resolved(name string, err error) (*image.Image, error) {

@@ -88,7 +88,7 @@ func TestPullIndex(t *testing.T) {
 		index.Manifests = append(index.Manifests, s.putImage(t, "multi", strings.ReplaceAll(p, "/", "-"), false, p, l))
 	}
 	d := s.putJSON(t, "multi", "1", image.MediaTypeIndex, index)
-	c, _ := newClient(t, nil)
+	c, e := newClient(t, nil)
 	pull := func(ref, platform string) (*image.Image, error) {
 		p, err := ParsePlatform(platform)
 		if err != nil {
@@ -117,8 +117,11 @@ func TestPullIndex(t *testing.T) {
 	if _, err = pull("multi:s390x", "linux/arm64"); err == nil || !strings.Contains(err.Error(), "it is for linux/s390x, not for linux/arm64") {
 		t.Errorf("no index, another platform: %v", err)
 	}
-	if _, err = pull("multi:s390x", ""); err != nil {
-		t.Errorf("no index, for an emulator: %v", err)
+	if strings.Contains(e.notes(), "emulator") {
+		t.Errorf("notes: %s", e.notes())
+	}
+	if _, err = pull("multi:s390x", ""); err != nil || !strings.Contains(e.notes(), "for linux/s390x: this machine") {
+		t.Errorf("no index, for an emulator: %v, %s", err, e.notes())
 	}
 }
 
