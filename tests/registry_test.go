@@ -27,6 +27,7 @@ func TestRegistry(t *testing.T) {
 		h.MustRun(t, `skopeo login --cert-dir /root/registry/ca -u me -p secret 127.0.0.1:5000 >/dev/null`)
 		testPush(t, h)
 		testSkopeosImages(t, h)
+		testUmocisLayer(t, h)
 		testIndex(t, h)
 		testNames(t, h)
 		h.MustRun(t, `cocker image ls --json | jq -r '.[].reference' | grep ^127.0.0.1:5000/ | xargs cocker image rm
@@ -160,6 +161,16 @@ func testSkopeosImages(t *testing.T, h *host.Host) {
 			cocker run --rm --network none "127.0.0.1:5000/team/demo:any@$digest" true
 			cocker image pull "$ref" 2>&1 | grep -q "^sha256" && exit 1; true`, form.name, form.options, form.zstd)
 	}
+}
+
+// testUmocisLayer: a layer that another tool has added, whose tar has no end mark.
+func testUmocisLayer(t *testing.T, h *host.Host) {
+	t.Helper()
+	h.MustRun(t, `set -ex; cd /root/registry
+		echo added >file; umoci insert --image copy:1.0 file /added
+		skopeo copy -q --dest-cert-dir ca oci:copy:1.0 docker://127.0.0.1:5000/team/umoci:1.0
+		cocker image pull 127.0.0.1:5000/team/umoci 2>/dev/null | grep -qx 127.0.0.1:5000/team/umoci:1.0
+		[ "$(cocker run --rm --network none 127.0.0.1:5000/team/umoci cat /added)" = added ]`)
 }
 
 // testIndex: this machine's image of several, and another's.

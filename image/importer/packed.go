@@ -17,6 +17,7 @@ import (
 //	        └─> decompress -> tar ─┬─> unpack into the staged layer
 //	                               └─> sha256: the diff id
 //
+// The caller compares both digests, so the tar may lack its end mark.
 // It reads the source to its end even when unpacking fails, so that the caller can
 // tell a layer that cannot be unpacked from one that was damaged on its way: both
 // are sealed only by the caller. The goroutine that reads ends before Packed does.
@@ -50,7 +51,7 @@ func unpackPacked(ctx context.Context, source io.Reader, dir string, note func(s
 		return "", err
 	}
 	diff := sha256.New()
-	if _, err := pump(ctx, plain, dir, Options{Note: note}, diff); err != nil {
+	if _, err := pump(ctx, plain, dir, Options{Note: note, digestKnown: true}, diff); err != nil {
 		return "", err
 	}
 	if err := plain.Close(); err != nil {

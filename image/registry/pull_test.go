@@ -147,6 +147,21 @@ func TestPullNoTag(t *testing.T) {
 	wantClean(t, store, 2)
 }
 
+// umoci 0.4 leaves the end mark of its tars out.
+func TestNoEndMark(t *testing.T) {
+	store, s := image.Open(needRoot(t)), newServer(t)
+	l := layerOf(t, map[string]string{"f": strings.Repeat("x", 700)}, image.MediaTypeLayer)
+	for name, cut := range map[string]int{"mark": 1024, "padding": 1024 + 300, "content": 1024 + 400} {
+		data := l.plain[:len(l.plain)-cut]
+		s.putImage(t, "a", name, false, "", testLayer{image.MediaTypeLayerGzip, data, pack(t, data, "gzip")})
+		c, _ := newClient(t, nil)
+		_, err := c.Pull(t.Context(), store, s.host()+"/a:"+name, HostPlatform())
+		if (err == nil) != (name != "content") {
+			t.Errorf("without its %s: %v", name, err)
+		}
+	}
+}
+
 func TestLayersThatAreHereAreNotFetched(t *testing.T) {
 	store, s := image.Open(needRoot(t)), newServer(t)
 	base := layerOf(t, map[string]string{"base": "1"}, image.MediaTypeLayerGzip)
