@@ -15,6 +15,8 @@ unitdir       := $(DESTDIR)$(PREFIX)/lib/systemd/system
 generatordir  := $(DESTDIR)$(PREFIX)/lib/systemd/system-generators
 presetdir     := $(DESTDIR)$(PREFIX)/lib/systemd/system-preset
 tmpfilesdir   := $(DESTDIR)$(PREFIX)/lib/tmpfiles.d
+networkdir    := $(DESTDIR)$(PREFIX)/lib/systemd/network
+nmconfdir     := $(DESTDIR)$(PREFIX)/lib/NetworkManager/conf.d
 mandir        := $(DESTDIR)$(PREFIX)/share/man
 completions   := bash:bash-completion/completions/cocker zsh:zsh/vendor-completions/_cocker fish:fish/vendor_completions.d/cocker.fish
 
@@ -135,6 +137,10 @@ install: unpackaged $(if $(shell command -v $(GO)),build) ## install below DESTD
 	$(if $(UNITS),install -m 644 $(UNITS) $(unitdir)/)
 	install -D -m 644 -t $(presetdir) units/system-preset/*.preset
 	install -D -m 644 -t $(tmpfilesdir) units/tmpfiles.d/*.conf
+	install -d $(unitdir)/nftables.service.wants
+	ln -sf ../cocker-network-rules@.service $(unitdir)/nftables.service.wants/cocker-network-rules@cocker0.service
+	install -D -m 644 -t $(networkdir) units/network/*.network
+	install -D -m 644 -t $(nmconfdir) units/NetworkManager/*.conf
 	@set -e; for c in $(completions); do \
 		file=$(DESTDIR)$(PREFIX)/share/$${c#*:}; \
 		install -d "$$(dirname "$$file")"; \
@@ -147,6 +153,8 @@ install: unpackaged $(if $(shell command -v $(GO)),build) ## install below DESTD
 uninstall: unpackaged ## remove what install installed
 	rm -f $(bindir)/cocker $(generatordir)/cocker-generator
 	rm -f $(foreach u,$(notdir $(UNITS)),$(unitdir)/$(u)) $(presetdir)/80-cocker.preset $(tmpfilesdir)/cocker.conf
+	rm -f $(unitdir)/nftables.service.wants/cocker-network-rules@cocker0.service
+	rm -f $(networkdir)/00-cocker.network $(nmconfdir)/10-cocker.conf
 	rm -f $(foreach c,$(completions),$(DESTDIR)$(PREFIX)/share/$(lastword $(subst :, ,$(c))))
 	rm -f $(foreach m,$(notdir $(MANPAGES)),$(mandir)/man$(patsubst .%,%,$(suffix $(m)))/$(m))
 	rm -rf $(libexecdir)

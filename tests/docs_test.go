@@ -74,6 +74,45 @@ func TestManualPagesReferToPagesThatExist(t *testing.T) {
 	}
 }
 
+// Every row of docs/lifecycle.md names tests that exist, and what they are about.
+func TestEveryEventHasATest(t *testing.T) {
+	page, err := os.ReadFile("../docs/lifecycle.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	exists := map[string]bool{}
+	sources, _ := filepath.Glob("*_test.go")
+	for _, source := range sources {
+		text, err := os.ReadFile(source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`(?m)^func (Test\w+)\(`).FindAllStringSubmatch(string(text), -1) {
+			exists[m[1]] = true
+		}
+	}
+	rows := 0
+	for line := range strings.Lines(string(page)) {
+		cells := strings.Split(strings.Trim(line, "|\n "), " | ")
+		if !strings.HasPrefix(line, "| ") || cells[0] == "event" {
+			continue
+		}
+		rows++
+		tests := regexp.MustCompile("`(Test\\w+)`").FindAllStringSubmatch(cells[len(cells)-1], -1)
+		if len(cells) != 3 || len(tests) == 0 {
+			t.Errorf("not an event, what happens, and its tests: %s", line)
+		}
+		for _, m := range tests {
+			if !exists[m[1]] {
+				t.Errorf("there is no %s, named by: %s", m[1], line)
+			}
+		}
+	}
+	if rows < 30 {
+		t.Errorf("%d rows", rows)
+	}
+}
+
 // docs/dependencies.md has a line for each library that cocker imports, which says
 // why, and one for each that only comes with those; and none for others.
 func TestEveryDependencyHasAReason(t *testing.T) {

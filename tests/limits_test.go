@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -79,4 +80,160 @@ func TestLimitsWithoutADisk(t *testing.T) {
 			t.Error("cocker check")
 		}
 	})
+}
+
+// within runs a script as one of the container's processes: in its namespaces, as
+// inside does, and in its cgroup, so that its limits count.
+func within(t *testing.T, h *host.Host, name, script string) string {
+	t.Helper()
+	return h.MustRun(t, `echo $$ >"/sys/fs/cgroup$(systemctl show -P ControlGroup cocker@"$1")/cgroup.procs" &&
+		exec nsenter --all --target "$(systemctl show -P MainPID cocker@"$1")" /bin/sh -c "$2"`, name, script)
+}
+
+// assertWithin asserts what files of the container's own /sys/fs/cgroup say.
+func assertWithin(t *testing.T, h *host.Host, name string, want map[string]string) {
+	t.Helper()
+	for line := range strings.Lines(within(t, h, name, `cd /sys/fs/cgroup; for f in *.max *.min *.low *.high *.weight *.effective; do echo "$f=$(echo $(cat $f))"; done`)) {
+		file, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		if wanted, ok := want[file]; ok && value != wanted {
+			t.Errorf("%s: %s is %q, want %q", name, file, value, wanted)
+		} else if ok {
+			delete(want, file)
+		}
+	}
+	if len(want) > 0 {
+		t.Errorf("%s: not seen inside: %v", name, want)
+	}
+}
+
+// The kernel keeps to every limit: seen from inside, by a process that goes beyond it.
+func TestVMLimits(t *testing.T) {
+	onVirtualHost(t, func(t *testing.T, h *host.Host) {
+		disk := h.MustRun(t, `findmnt -n -o SOURCE /var/lib/cocker || findmnt -n -o SOURCE /`)
+		number := h.MustRun(t, `lsblk -d -n -o MAJ:MIN "$1" | xargs`, disk)
+		start(t, h, "limited", fmt.Sprintf(`image = 'demo'
+			command = ['sleep', '100000']
+			[resources]
+			memory_max = '64M'
+			memory_high = '48M'
+			memory_low = '16M'
+			memory_min = '8M'
+			memory_swap_max = 0
+			memory_nodes = '0'
+			cpu_quota = '40%%'
+			cpu_weight = 37
+			cpus = '1'
+			tasks_max = 40
+			io_weight = 77
+			io_read_bandwidth_max = ['%[1]s 900M']
+			io_write_bandwidth_max = ['%[1]s 1M']
+			io_read_iops_max = ['%[1]s 3K']
+			io_write_iops_max = ['%[1]s 4K']
+			`, disk))
+		assertWithin(t, h, "limited", map[string]string{
+			"memory.max": "67108864", "memory.high": "50331648", "memory.low": "16777216", "memory.min": "8388608", "memory.swap.max": "0",
+			"cpuset.mems.effective": "0", "cpu.max": "40000 100000", "cpu.weight": "37", "cpuset.cpus.effective": "1", "pids.max": "40",
+			"io.weight": "default 77", "io.max": number + " rbps=900000000 wbps=1000000 riops=3000 wiops=4000",
+		})
+		if got := within(t, h, "limited", "nproc"); got != "1" {
+			t.Errorf("AllowedCPUs=1: nproc says %s", got)
+		}
+
+		// One buffer of dd is memory of one process. The last byte of the file in the page
+		// cache is written within the limit, or fsync(2) would not return.
+		const counter = `counter() { sed -n "s/^$1 //p" "/sys/fs/cgroup/$2"; }; `
+		if got := within(t, h, "limited", counter+`dd if=/dev/zero of=/dev/null bs=56M count=1 2>/dev/null; echo $? $(($(counter high memory.events) > 0)) $(counter oom_kill memory.events)`); got != "0 1 0" {
+			t.Errorf("MemoryHigh=48M: 56M give exit status, throttled, killed: %s", got)
+		}
+		if got := within(t, h, "limited", counter+`dd if=/dev/zero of=/dev/null bs=100M count=1 2>/dev/null; echo $? $(counter oom_kill memory.events)`); got != "137 1" {
+			t.Errorf("MemoryMax=64M: 100M give exit status, killed: %s", got)
+		}
+		within(t, h, "limited", counter+`end=$(($(date +%s) + 120)); until [ "$(counter nr_throttled cpu.stat)" -ge 5 ]; do [ "$(date +%s)" -lt $end ] || exit 1; done`)
+		within(t, h, "limited", `set -e; begin=$(date +%s); dd if=/dev/zero of=/file bs=1M count=4 conv=fsync 2>/dev/null
+			took=$(($(date +%s) - begin)); [ $took -ge 2 ] || { echo "4M were written in ${took}s: $(cat /sys/fs/cgroup/io.stat)" >&2; exit 1; }`)
+
+		// Limits change while it runs; what is set by hand stays when systemd reads its
+		// files again, and applies the limits again because of another one.
+		h.MustRun(t, `systemctl set-property --runtime cocker@limited MemoryMax=96M CPUQuota=60% TasksMax=50 AllowedCPUs=0-1 && systemctl daemon-reload &&
+			systemctl set-property --runtime cocker@limited IOWeight=50 "IOWriteBandwidthMax=$1 2M"`, disk)
+		assertWithin(t, h, "limited", map[string]string{
+			"memory.max": "100663296", "cpu.max": "60000 100000", "pids.max": "50", "cpuset.cpus.effective": "0-1", "io.weight": "default 50",
+			"io.max": number + " rbps=900000000 wbps=2000000 riops=3000 wiops=4000", "cpu.weight": "37",
+		})
+
+		// The last one, as it leaves no room for another process.
+		r := h.Run(t, `echo $$ >"/sys/fs/cgroup$(systemctl show -P ControlGroup cocker@limited)/cgroup.procs" &&
+			exec nsenter --all --target "$(systemctl show -P MainPID cocker@limited)" /bin/sh -c 'for i in $(seq 100); do sleep 100000 >/dev/null 2>&1 & done'`)
+		if r.ExitCode == 0 || !strings.Contains(r.Stderr, "Resource temporarily unavailable") { // EAGAIN, fork(2)
+			t.Errorf("TasksMax=50: exit status %d, %s", r.ExitCode, r.Stderr)
+		}
+		h.MustRun(t, `[ "$(sed -n 's/^max //p' "/sys/fs/cgroup$(systemctl show -P ControlGroup cocker@limited)/pids.events")" -gt 0 ]`)
+		h.MustRun(t, "cocker rm --force limited") // with what set-property has set
+	})
+}
+
+// A process that the kernel kills because memory ran out is named, with its
+// container, wherever somebody looks.
+func TestVMOutOfMemory(t *testing.T) {
+	const (
+		limits = "[resources]\nmemory_max = '64M'\nmemory_swap_max = 0\n[network]\nports = ['8095:80']\n"
+		hog    = "dd if=/dev/zero of=/dev/null bs=100M count=1"
+	)
+	onVirtualHost(t, func(t *testing.T, h *host.Host) {
+		for _, init := range inits { // the command, which is PID 1 or not
+			e := runJob(t, h, "hungry", "image = 'demo'\ninit = '"+init+"'\ncommand = ['"+strings.ReplaceAll(hog, " ", "', '")+"']\n"+limits)
+			want := map[string]string{"cocker": "exit-code 137", "none": "signal 9"}[init]
+			if got := e.Result + " " + e.Status; got != want || !e.startFailed {
+				t.Errorf("init %s: %+v, want %s", init, e, want)
+			}
+			what := "out of memory (memory_max 64M): " + lastKilled(t, h)
+			if status := statusOf(t, h, "hungry"); strings.Count(status, "Killed by the kernel: "+what) != 2 { // "Status:" and the journal
+				t.Errorf("init %s: %q is not in the status:\n%s", init, what, status)
+			}
+			assertKilledShown(t, h, "hungry", "failed", what)
+			h.MustRun(t, "systemctl reset-failed cocker@hungry")
+		}
+
+		// A child, and the container goes on.
+		start(t, h, "hungry", "image = 'demo'\n"+sh(hog+"; touch /done; exec sleep 100000")+limits)
+		h.WaitFor(t, eventually, "the end of the child", "test -e /var/lib/cocker/containers/hungry/upper/done")
+		what := "out of memory (memory_max 64M): " + lastKilled(t, h)
+		assertKilledShown(t, h, "hungry", "running", what)
+		h.MustRun(t, "systemctl stop cocker@hungry")
+		if status := statusOf(t, h, "hungry"); !strings.Contains(status, "The kernel killed a process while the container ran: "+what) {
+			t.Errorf("%q is not in the status:\n%s", what, status)
+		}
+
+		// Another end of the same container is none of memory's.
+		start(t, h, "hungry", "image = 'demo'\n"+limits)
+		h.MustRun(t, `kill -9 "$1"`, mainPID(t, h, "hungry"))
+		h.WaitFor(t, eventually, "its end", "systemctl is-failed cocker@hungry")
+		if p := properties(t, h, "hungry", "StatusText"); strings.Contains(p["StatusText"], "memory") {
+			t.Errorf("after kill -9: %v", p)
+		}
+		h.MustRun(t, `cocker ps | grep -q '^hungry .*failed (signal)' && systemctl reset-failed cocker@hungry`)
+
+		r := h.Run(t, "cocker run --rm --memory 64M --memory-swap-max 0 demo "+hog)
+		if want := "cocker: run: killed by the kernel: out of memory (memory_max 64M): " + lastKilled(t, h); r.ExitCode != 137 || !strings.Contains(r.Stderr, want) {
+			t.Errorf("cocker run: exit status %d, %s, want %s", r.ExitCode, r.Stderr, want)
+		}
+	})
+}
+
+// lastKilled is the process that the kernel has killed last, as its own log has it.
+func lastKilled(t *testing.T, h *host.Host) string {
+	t.Helper()
+	return h.MustRun(t, `dmesg | sed -n 's/.*Killed process \([0-9]*\) (\([^)]*\)).*/process \2 (pid \1)/p' | tail -n 1 | grep .`)
+}
+
+func assertKilledShown(t *testing.T, h *host.Host, name, state, what string) {
+	t.Helper()
+	if got := psCells(t, h, name); !strings.HasPrefix(got, "demo|"+state+" ("+what+")|") {
+		t.Errorf("cocker ps: %s, want %s (%s)", got, state, what)
+	}
+	for _, script := range []string{`cocker ps --json | jq -r '.[]|select(.name == "'$1'").oom'`, `cocker inspect --json "$1" | jq -r .oom`} {
+		if got := h.MustRun(t, script, name); got != what {
+			t.Errorf("%s: %s, want %s", script, got, what)
+		}
+	}
 }

@@ -19,20 +19,44 @@ func TestPackage(t *testing.T) {
 	first := buildPackage(t)
 	t.Run("lintian", func(t *testing.T) { lintian(t, first) })
 	next := nextVersion(t, first)
-	for _, release := range host.Releases() {
+	onBareHosts(t, host.Releases(), first, next, func(t *testing.T, h *host.Host, before host.Leftovers) {
+		installPackage(t, h)
+		startPackaged(t, h)
+		upgradePackage(t, h, "next", "next", "first", "next")
+		removalFails(t, h)
+		removePackage(t, h, before)
+		purgeBesideAnotherInstallation(t, h)
+		purgeKeepsWhatIsNotOurs(t, h)
+		purgePackage(t, h)
+	})
+}
+
+// The same on a whole machine, as far as it may differ from namespaces.
+func TestVMPackage(t *testing.T) {
+	if !*host.InVirtualMachines {
+		t.Skip("TestPackage does this, and more, where no machine is emulated: run with -vm")
+	}
+	first := buildPackage(t)
+	onBareHosts(t, []host.Release{host.Trixie}, first, nextVersion(t, first), func(t *testing.T, h *host.Host, _ host.Leftovers) {
+		installPackage(t, h)
+		startPackaged(t, h)
+		upgradePackage(t, h, "next")
+		h.MustRun(t, `rm -r /etc/cocker/containers/* /run/cocker/containers/*`)
+		purgeRunning(t, h, "db, front, job, web")
+	})
+}
+
+// onBareHosts runs a test on a host of each of the releases that has the files of two
+// packages. When it is over the host must be as it was.
+func onBareHosts(t *testing.T, releases []host.Release, first, next string, test func(t *testing.T, h *host.Host, before host.Leftovers)) {
+	t.Helper()
+	for _, release := range releases {
 		t.Run(string(release), func(t *testing.T) {
 			t.Parallel()
 			h := host.Start(t, release)
 			sendPackages(t, h, first, next)
 			before, files := h.Snapshot(t), hostFiles(t, h)
-			installPackage(t, h)
-			startPackaged(t, h)
-			upgradePackage(t, h)
-			removalFails(t, h)
-			removePackage(t, h, before)
-			purgeBesideAnotherInstallation(t, h)
-			purgeKeepsWhatIsNotOurs(t, h)
-			purgePackage(t, h)
+			test(t, h, before)
 			h.AssertClean(t, before)
 			if diff := diffLines(files, hostFiles(t, h)); diff != "" {
 				t.Errorf("files that purge has left (+) or taken (-):\n%s", diff)
@@ -225,12 +249,12 @@ func lives(t *testing.T, h *host.Host) string {
 }
 
 // upgradePackage asserts that containers notice no upgrade, no second installation
-// of the same version and no downgrade, that systemd has the new units after each, and
-// that a restart brings the new programs.
-func upgradePackage(t *testing.T, h *host.Host) {
+// of the same version and no downgrade, that systemd has the new units after each of
+// the versions, and that a restart brings the new programs.
+func upgradePackage(t *testing.T, h *host.Host, versions ...string) {
 	t.Helper()
 	before, ran := h.Snapshot(t), lives(t, h)
-	for _, version := range []string{"next", "next", "first", "next"} {
+	for _, version := range versions {
 		dpkg(t, h, "-i", "/root/"+version+".deb")
 		assertIntact(t, h)
 		if now := lives(t, h); now != ran {
@@ -390,7 +414,13 @@ func purgePackage(t *testing.T, h *host.Host) {
 	h.MustRun(t, `cocker image demo >/dev/null && cocker create -p 8080:80 web demo >/dev/null && systemctl enable --now cocker@web`)
 	assertServing(t, h, "8080")
 	h.MustRun(t, `rm /etc/cocker/containers/web.toml`) // stopped by its unit's name, all the same
-	if said := dpkg(t, h, "-P", "cocker"); !strings.Contains(said, "without cocker: web\n") || strings.Contains(said, "Not removed") {
-		t.Errorf("dpkg -P says:\n%s", said)
+	purgeRunning(t, h, "web")
+}
+
+// purgeRunning purges the package under running containers where there is nothing to keep.
+func purgeRunning(t *testing.T, h *host.Host, containers string) {
+	t.Helper()
+	if said := dpkg(t, h, "-P", "cocker"); !strings.Contains(said, "without cocker: "+containers+"\n") || strings.Contains(said, "Not removed") {
+		t.Errorf("dpkg -P under %s says:\n%s", containers, said)
 	}
 }

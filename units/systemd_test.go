@@ -63,7 +63,7 @@ func verify(t *testing.T, dir string, names ...string) string {
 }
 
 func TestStaticUnits(t *testing.T) {
-	if got := verify(t, unitDir(t), Service("web"), Network("cocker0"), Cleanup("web"), Removal("web")); got != "" {
+	if got := verify(t, unitDir(t), Service("web"), Network("cocker0"), Cleanup("web"), Removal("web"), "cocker-network-rules@cocker0.service"); got != "" {
 		t.Error(got)
 	}
 }

@@ -7,12 +7,13 @@ import (
 	"strings"
 )
 
-// The places of fields in what statFields returns: that of field N is N - 3.
+// The places in what statFields returns, which begins with the third field, of those
+// that proc_pid_stat(5) numbers 3, 9, 20 and 22.
 const (
-	fieldState     = 3 - 3
-	fieldFlags     = 9 - 3
-	fieldThreads   = 20 - 3
-	fieldStartTime = 22 - 3
+	fieldState     = 0
+	fieldFlags     = 6
+	fieldThreads   = 17
+	fieldStartTime = 19
 )
 
 // statFields splits a line of proc_pid_stat(5), from the third field on. The second
