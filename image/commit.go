@@ -40,6 +40,9 @@ func (t *Transaction) Commit(name string, manifest Descriptor) (err error) {
 		return err
 	}
 	defer lock.Release()
+	if err := t.checkKept(); err != nil {
+		return err
+	}
 	if err := t.publish(name, manifest); err != nil {
 		return errors.Join(err, t.area.takeBack())
 	}
@@ -47,16 +50,16 @@ func (t *Transaction) Commit(name string, manifest Descriptor) (err error) {
 }
 
 func (t *Transaction) check(name string) error {
-	if full, err := FullName(name); err != nil || full != name {
-		return errors.Join(err, badReference(name, errors.New("wanted NAME:TAG")))
+	if full, err := StoredName(name); err != nil || full != name {
+		return errors.Join(err, badReference(name, errors.New("wanted NAME:TAG or NAME@DIGEST")))
 	}
 	for _, l := range t.layers {
-		if l.hex == "" {
+		if l.hex == "" && !l.dropped {
 			return errors.New("a layer is not sealed")
 		}
 	}
 	for _, b := range t.blobs {
-		if b.hex == "" {
+		if b.hex == "" && !b.dropped {
 			return errors.New("a blob is not sealed")
 		}
 	}
@@ -90,12 +93,12 @@ func (t *Transaction) news(idx *index, name string) journal {
 	old := slices.DeleteFunc(slices.Clone(idx.Manifests), func(d Descriptor) bool { return d.name() != name })
 	p := parts{layers: map[string]bool{}, blobs: t.area.store.partsOf(old).blobs}
 	for _, l := range t.layers {
-		if _, err := os.Lstat(t.area.store.layer(l.hex)); err != nil {
+		if _, err := os.Lstat(t.area.store.layer(l.hex)); err != nil && !l.dropped {
 			p.layers[l.hex] = true
 		}
 	}
 	for _, b := range t.blobs {
-		if _, err := os.Lstat(t.area.store.blob(b.hex)); err != nil {
+		if _, err := os.Lstat(t.area.store.blob(b.hex)); err != nil && !b.dropped {
 			p.blobs[b.hex] = true
 		}
 	}
@@ -107,6 +110,9 @@ func (t *Transaction) news(idx *index, name string) journal {
 func (t *Transaction) rename() error {
 	s := t.area.store
 	for _, l := range t.layers {
+		if l.dropped {
+			continue
+		}
 		err := os.Rename(l.path, s.layer(l.hex))
 		if err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
@@ -116,6 +122,9 @@ func (t *Transaction) rename() error {
 		return err
 	}
 	for _, b := range t.blobs {
+		if b.dropped {
+			continue
+		}
 		if err := os.Rename(b.path, s.blob(b.hex)); err != nil {
 			return err
 		}

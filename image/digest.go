@@ -24,6 +24,13 @@ func digestHex(digest string) (string, error) {
 	return digits, nil
 }
 
+// CheckDigest refuses what is no digest: one from elsewhere becomes part of paths
+// and addresses.
+func CheckDigest(digest string) error {
+	_, err := digestHex(digest)
+	return err
+}
+
 // DigestOf returns the digest of a small blob.
 func DigestOf(data []byte) string {
 	sum := sha256.Sum256(data)

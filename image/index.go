@@ -70,17 +70,33 @@ func (idx *index) matches(ref Reference) []Descriptor {
 }
 
 // matches ignores the tag beside a digest, as other tools do: the digest decides.
+// What is stored under a digest is found by that only: a digest is no version.
 func (r Reference) matches(d Descriptor) bool {
-	name, tag, _ := cutTag(d.name())
+	name, tag, pinned := splitStored(d.name())
 	if r.Digest != "" {
-		return d.Digest == r.Digest && (r.Name == "" || r.Name == name)
+		return d.hasDigest(r.Digest) && (r.Name == "" || r.Name == name)
 	}
-	return r.Name == name && (r.Tag == "" || r.Tag == tag)
+	return r.Name == name && !pinned && (r.Tag == "" || r.Tag == tag)
+}
+
+// splitStored takes a stored name apart: NAME:TAG, or NAME@DIGEST, which is pinned.
+func splitStored(text string) (name, tag string, pinned bool) {
+	if name, _, pinned = strings.Cut(text, "@"); pinned {
+		return name, "", true
+	}
+	name, tag, _ = cutTag(text)
+	return name, tag, false
 }
 
 func compareImages(a, b Descriptor) int {
-	_, tagA, _ := cutTag(a.name())
-	_, tagB, _ := cutTag(b.name())
+	_, tagA, _ := splitStored(a.name())
+	_, tagB, _ := splitStored(b.name())
+	return comparePreference(tagA, tagB)
+}
+
+// comparePreference orders tags by which one no tag means: the highest version,
+// unless there is the tag latest.
+func comparePreference(tagA, tagB string) int {
 	if tagA == latest || tagB == latest {
 		return boolRank(tagA == latest) - boolRank(tagB == latest)
 	}
@@ -88,6 +104,28 @@ func compareImages(a, b Descriptor) int {
 }
 
 const latest = "latest"
+
+// PreferredTag returns the one of some tags that a name without a tag means; "" if
+// there is none.
+func PreferredTag(tags []string) string {
+	if len(tags) == 0 {
+		return ""
+	}
+	return slices.MaxFunc(tags, comparePreference)
+}
+
+// StoredName is FullName for an image from elsewhere, which can be asked for by its
+// digest: then it is stored under NAME@DIGEST, and a tag beside the digest is dropped.
+func StoredName(text string) (string, error) {
+	ref, err := ParseReference(text)
+	if err != nil || ref.Digest == "" {
+		return FullName(text)
+	}
+	if ref.Name == "" {
+		return "", badReference(text, errors.New("a digest alone does not say where the image is"))
+	}
+	return Reference{Name: ref.Name, Digest: ref.Digest}.String(), nil
+}
 
 // FullName returns the name under which an image is stored: the tag latest is
 // added where there is none. A digest is no name to store under.

@@ -1,6 +1,7 @@
 package image
 
 import (
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ type Summary struct {
 	Digest    string    // of the manifest or index
 	Layers    int       // number of layers
 	Size      int64     // bytes of all its blobs, compressed
+	Own       int64     // of these, what no other image needs
 	Created   time.Time // zero: the image does not say
 	Problem   error     // why the image cannot be run; nil: it can
 }
@@ -29,11 +31,40 @@ func (s *Store) List() ([]Summary, error) {
 		return nil, err
 	}
 	slices.SortFunc(idx.Manifests, compareNames)
+	users := s.countUsers(idx.Manifests)
 	var list []Summary
 	for _, d := range idx.Manifests {
-		list = append(list, s.summarize(d))
+		sum := s.summarize(d)
+		sum.Own = s.ownSize(d, users)
+		list = append(list, sum)
 	}
 	return list, nil
+}
+
+// countUsers tells for each blob how many images need it. An image with several
+// names is one image.
+func (s *Store) countUsers(images []Descriptor) map[string]int {
+	users, seen := map[string]int{}, map[string]bool{}
+	for _, d := range images {
+		if seen[d.Digest] {
+			continue
+		}
+		seen[d.Digest] = true
+		for hex := range s.partsOf([]Descriptor{d}).blobs {
+			users[hex]++
+		}
+	}
+	return users
+}
+
+// ownSize is the size of the blobs that only one image needs.
+func (s *Store) ownSize(d Descriptor, users map[string]int) (size int64) {
+	for hex := range s.partsOf([]Descriptor{d}).blobs {
+		if info, err := os.Lstat(s.blob(hex)); err == nil && users[hex] == 1 {
+			size += info.Size()
+		}
+	}
+	return size
 }
 
 func (s *Store) summarize(d Descriptor) Summary {
@@ -49,8 +80,8 @@ func (s *Store) summarize(d Descriptor) Summary {
 }
 
 func compareNames(a, b Descriptor) int {
-	nameA, tagA, _ := cutTag(a.name())
-	nameB, tagB, _ := cutTag(b.name())
+	nameA, tagA, _ := splitStored(a.name())
+	nameB, tagB, _ := splitStored(b.name())
 	if c := strings.Compare(nameA, nameB); c != 0 {
 		return c
 	}

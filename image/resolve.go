@@ -7,18 +7,22 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"time"
 )
 
 // Image is one image, ready to run: every layer is unpacked.
 type Image struct {
-	Reference string    // the stored name, "base:1.0"; "" if it has none
-	Digest    string    // of the manifest, "sha256:..."
-	Layers    []string  // absolute directories of the unpacked layers, lowest first
-	DiffIDs   []string  // of the same layers: digests of their uncompressed tars
-	Config    Config    // how the image wants to be run
-	Size      int64     // bytes of all its blobs, compressed
-	Created   time.Time // zero: the image does not say
+	Reference string       // the stored name, "base:1.0"; "" if it has none
+	Digest    string       // of the manifest, "sha256:..."
+	Layers    []string     // absolute directories of the unpacked layers, lowest first
+	DiffIDs   []string     // of the same layers: digests of their uncompressed tars
+	Blobs     []Descriptor // of the same layers
+	Pulled    []string     // digests by which the registry it came from knows it, where they differ
+	Platform  string       // "linux/amd64", "linux/arm/v7"; "" if it does not say
+	Config    Config       // how the image wants to be run
+	Size      int64        // bytes of all its blobs, compressed
+	Created   time.Time    // zero: the image does not say
 }
 
 // Config is what an image says about running it.
@@ -78,6 +82,9 @@ func (s *Store) load(d Descriptor) (*Image, error) {
 		Reference: d.name(),
 		Digest:    md.Digest,
 		DiffIDs:   file.RootFS.DiffIDs,
+		Blobs:     m.Layers,
+		Pulled:    strings.Fields(d.Annotations[annotationPulled]),
+		Platform:  file.platform(),
 		Config:    file.Config.simple(),
 		Size:      md.Size + m.Config.Size,
 	}
@@ -88,6 +95,13 @@ func (s *Store) load(d Descriptor) (*Image, error) {
 		img.Created = *file.Created
 	}
 	return img, nil
+}
+
+func (f ConfigFile) platform() string {
+	if f.OS == "" || f.Architecture == "" {
+		return ""
+	}
+	return strings.TrimSuffix(f.OS+"/"+f.Architecture+"/"+f.Variant, "/")
 }
 
 // locate fills in the layers' directories and checks that each is there.

@@ -1,6 +1,11 @@
 package image
 
-import "time"
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
 
 // Media types that the store writes or follows. The Docker ones differ from the
 // OCI ones by name only; images copied in by other tools may have them.
@@ -8,13 +13,21 @@ const (
 	MediaTypeIndex          = "application/vnd.oci.image.index.v1+json"
 	MediaTypeManifest       = "application/vnd.oci.image.manifest.v1+json"
 	MediaTypeConfig         = "application/vnd.oci.image.config.v1+json"
+	MediaTypeLayer          = "application/vnd.oci.image.layer.v1.tar"
 	MediaTypeLayerGzip      = "application/vnd.oci.image.layer.v1.tar+gzip"
+	MediaTypeLayerZstd      = "application/vnd.oci.image.layer.v1.tar+zstd"
 	mediaTypeDockerList     = "application/vnd.docker.distribution.manifest.list.v2+json"
 	mediaTypeDockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
 )
 
 // annotationName is where an OCI layout keeps the name of an image.
 const annotationName = "org.opencontainers.image.ref.name"
+
+// annotationPulled has the digests, with spaces between them, by which a registry
+// knows the image that a manifest was taken from: the one of an index that names
+// it for several platforms, and the one of a Docker manifest that was rewritten as
+// an OCI one. An image is found by them too.
+const annotationPulled = "io.github.cocker.pulled-digests"
 
 // Descriptor points to a blob: OCI image-spec, descriptor.md. All its fields are
 // here because index.json is read, changed and written back.
@@ -31,6 +44,24 @@ type Descriptor struct {
 
 // name is the image's name, "" for an image that lost it to a newer one.
 func (d Descriptor) name() string { return d.Annotations[annotationName] }
+
+// Pulled returns the descriptor with the digests by which a registry knows it.
+func (d Descriptor) Pulled(digests ...string) Descriptor {
+	digests = slices.DeleteFunc(slices.Clone(digests), func(digest string) bool { return digest == d.Digest })
+	if len(digests) > 0 {
+		d.Annotations = maps.Clone(d.Annotations)
+		if d.Annotations == nil {
+			d.Annotations = map[string]string{}
+		}
+		d.Annotations[annotationPulled] = strings.Join(slices.Compact(digests), " ")
+	}
+	return d
+}
+
+// hasDigest says whether a digest means the image.
+func (d Descriptor) hasDigest(digest string) bool {
+	return d.Digest == digest || slices.Contains(strings.Fields(d.Annotations[annotationPulled]), digest)
+}
 
 // Platform says what an image of an index runs on.
 type Platform struct {

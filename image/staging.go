@@ -80,7 +80,11 @@ func (s *Store) leftovers() ([]*area, error) {
 			continue
 		}
 		a := &area{store: s, name: e.Name()}
-		if a.lock, err = os.Open(a.oci()); err != nil {
+		a.lock, err = os.Open(a.oci())
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // its process has just removed it, which needs no lock
+		}
+		if err != nil {
 			return areas, err
 		}
 		if flock(a.lock, unix.LOCK_EX|unix.LOCK_NB) != nil {

@@ -23,6 +23,7 @@ type Transaction struct {
 	area   *area
 	layers []*StagedLayer
 	blobs  []*StagedBlob
+	kept   []Layer
 }
 
 // Begin starts a transaction. It makes the store if there is none yet and clears
@@ -104,8 +105,9 @@ func (t *Transaction) Close() error {
 
 // StagedLayer is a layer being unpacked.
 type StagedLayer struct {
-	path string
-	hex  string
+	path    string
+	hex     string
+	dropped bool
 }
 
 // CreateLayer makes an empty directory for a layer: mode 0755, owned by root.
@@ -135,6 +137,8 @@ type StagedBlob struct {
 	hash hash.Hash
 	size int64
 	hex  string
+
+	dropped bool
 }
 
 // CreateBlob makes an empty blob.
@@ -165,6 +169,34 @@ func (b *StagedBlob) Seal(mediaType string) (Descriptor, error) {
 	b.hex = hex.EncodeToString(b.hash.Sum(nil))
 	return Descriptor{MediaType: mediaType, Digest: digestPrefix + b.hex, Size: b.size}, nil
 }
+
+// Drop takes a layer and its blob out of the image again, for another try.
+func (t *Transaction) Drop(l *StagedLayer, b *StagedBlob) error {
+	l.dropped, b.dropped = true, true
+	_ = b.file.Close() // it may be sealed
+	return errors.Join(os.RemoveAll(l.path), os.Remove(b.path))
+}
+
+// Layer is a layer as both of its digests name it: the blob of a manifest, and the
+// diff id of a configuration.
+type Layer struct{ Blob, DiffID string }
+
+// Keep says that the image has a layer that [Store.Layers] named. Commit returns
+// ErrVanished if it is there no more; the transaction can go on then.
+func (t *Transaction) Keep(l Layer) { t.kept = append(t.kept, l) }
+
+// checkKept is called with the lock held.
+func (t *Transaction) checkKept() error {
+	for _, l := range t.kept {
+		if !t.area.store.hasLayer(l) {
+			return fmt.Errorf("layer %s: %w", l.Blob, ErrVanished)
+		}
+	}
+	return nil
+}
+
+// Forget takes back what Keep said of all layers.
+func (t *Transaction) Forget() { t.kept = nil }
 
 // sync makes the content of all staged layers durable: one syncfs(2), because an
 // fsync for each file takes minutes. Kernels from 5.8 report write errors here.

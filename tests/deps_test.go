@@ -53,6 +53,7 @@ func TestPackagesSeeOnlyWhatIsBelow(t *testing.T) {
 		{"units", []string{"config"}, "the mapping from keys to directives is pure"},
 		{"generator", []string{"config", "units", "internal/paths"}, "it runs at every boot before anything else, and must not be able to fail in new ways"},
 		{"scope", []string{"units"}, "it starts what others have decided on"},
+		{"image/registry", []string{"config", "image", "image/importer"}, "it moves images and knows nothing of containers"},
 		{"machine", nil, "it talks to machined about any leader"},
 		{"tests/host", []string{"tests/host/agent"}, "a test host uses cocker as a user does"},
 		{"tests/host/agent", nil, "it is the same program on both ends of a wire, and knows nothing else"},
@@ -95,6 +96,8 @@ func TestLibrariesHaveOneHome(t *testing.T) {
 		{"github.com/mdlayher/netlink", []string{"netsetup"}, "one owner of links and addresses"},
 		{"github.com/vishvananda/netlink", []string{"netsetup"}, "as mdlayher/netlink"},
 		{"github.com/BurntSushi/toml", []string{"config", "internal/cli"}, "one reader of the files, and their writer"},
+		{"github.com/google/go-containerregistry", []string{"image/registry"}, "one speaker to registries"},
+		{"github.com/docker/cli", []string{"image/registry"}, "one reader of credentials"},
 		{"github.com/spf13/cobra", []string{"internal/cli", "internal/cli/mangen"}, "one command line"},
 	}
 	packages := listPackages(t)
@@ -115,7 +118,8 @@ func TestLibrariesHaveOneHome(t *testing.T) {
 // TestSmallProgramsStaySmall pins what the programs on the way of a start never load,
 // directly or through others: each of these costs milliseconds or megabytes there.
 func TestSmallProgramsStaySmall(t *testing.T) {
-	never := []string{"net/http", "crypto/tls", "text/template", "html/template", "github.com/spf13/cobra"}
+	never := []string{"net/http", "crypto/tls", "text/template", "html/template", "github.com/spf13/cobra",
+		"github.com/google/go-containerregistry/pkg/name", "github.com/docker/cli/cli/config", "github.com/sirupsen/logrus", "github.com/klauspost/compress/zstd"}
 	programs := []struct {
 		name  string
 		never []string

@@ -46,8 +46,12 @@ func addLayer(ctx context.Context, tx *image.Transaction, source io.Reader, opts
 	if err != nil {
 		return layer{}, err
 	}
-	if err := pump(ctx, source, staged.Path(), opts, diff, packed); err != nil {
+	entries, err := pump(ctx, source, staged.Path(), opts, diff, packed)
+	if err != nil {
 		return layer{}, err
+	}
+	if entries == 0 {
+		return layer{}, errors.New("there is nothing in the archive")
 	}
 	if err := packed.Close(); err != nil {
 		return layer{}, fmt.Errorf("write blob: %w", err)
@@ -62,8 +66,8 @@ func addLayer(ctx context.Context, tx *image.Transaction, source io.Reader, opts
 func hexSum(h hash.Hash) string { return hex.EncodeToString(h.Sum(nil)) }
 
 // pump unpacks a tar into dir while all of its bytes also go to the sinks, each
-// with a goroutine of its own.
-func pump(ctx context.Context, source io.Reader, dir string, opts Options, sinks ...io.Writer) (err error) {
+// with a goroutine of its own. It returns the number of entries.
+func pump(ctx context.Context, source io.Reader, dir string, opts Options, sinks ...io.Writer) (entries int, err error) {
 	var writers []io.Writer
 	for _, w := range sinks {
 		b := newBackground(w)
@@ -73,22 +77,18 @@ func pump(ctx context.Context, source io.Reader, dir string, opts Options, sinks
 	watched := &watchedReader{ctx: ctx, source: source, progress: opts.Progress}
 	// The buffer is on this side of the tee, so that the sinks get large pieces.
 	r := bufio.NewReaderSize(io.TeeReader(watched, io.MultiWriter(writers...)), chunk)
-	entries, err := unpack.Tar(dir, r, unpack.Options{Note: opts.Note})
-	if err != nil {
-		return err
-	}
-	if entries == 0 {
-		return errors.New("there is nothing in the archive")
+	if entries, err = unpack.Tar(dir, r, unpack.Options{Note: opts.Note, EndMayLack: opts.digestKnown}); err != nil {
+		return entries, err
 	}
 	// To the end: the digests cover the padding, and a checksum comes last.
 	tail, err := io.CopyN(io.Discard, r, maxTail+1)
 	switch {
 	case err == nil && tail > maxTail:
-		return fmt.Errorf("more than %d bytes after the end of the tar", int64(maxTail))
+		return entries, fmt.Errorf("more than %d bytes after the end of the tar", int64(maxTail))
 	case err != io.EOF:
-		return fmt.Errorf("read after the end of the tar: %w", err)
+		return entries, fmt.Errorf("read after the end of the tar: %w", err)
 	}
-	return nil
+	return entries, nil
 }
 
 // watchedReader ends when its context does and tells how far it is.

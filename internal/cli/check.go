@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -15,7 +16,8 @@ func checkCommand(s *streams) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "check",
 		Short: "Check the files of all containers",
-		Long: `Check reads the files of all containers, with their drop-ins, and prints
+		Long: `Check reads the files of all containers, with their drop-ins, and
+/etc/cocker/registries.toml, and prints
 every problem of every file, one on a line, with file and line. It needs no
 systemd. The exit status is 1 if there is a problem.
 
@@ -50,6 +52,8 @@ type checkWarning struct {
 
 func check(s *streams, dirs []string, asJSON bool) error {
 	good, err := config.Check(dirs)
+	_, bad := config.LoadRegistries(paths.Registries)
+	err = errors.Join(err, bad)
 	warnings := lostFiles(dirs)
 	if asJSON {
 		if failure := printJSON(s.out, resultOf(good, err, warnings)); failure != nil {

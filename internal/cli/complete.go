@@ -67,3 +67,12 @@ func completeFlags(c *cobra.Command) {
 		_ = c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, noFiles))
 	}
 }
+
+// completePush offers images for both arguments: the second is often the name of
+// another version.
+func completePush(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 1 {
+		return nil, noFiles
+	}
+	return without(imageNames(), args), noFiles
+}

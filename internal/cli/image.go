@@ -17,15 +17,18 @@ import (
 func imageCommand(s *streams) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "image",
-		Short: "Import, list and remove images",
+		Short: "Pull, push, import, list and remove images",
 		Long: `Images are kept in /var/lib/cocker/oci, a standard OCI image layout that
 other tools read: skopeo inspect oci:/var/lib/cocker/oci:demo:1.0`,
 		Args: func(c *cobra.Command, args []string) error {
-			return fmt.Errorf("say what to do: import, ls, rm, inspect or demo (see \"%s --help\")", c.CommandPath())
+			return fmt.Errorf("say what to do: pull, push, import, ls, inspect, history, tag, rename, rm or demo (see \"%s --help\")", c.CommandPath())
 		},
 		RunE: func(*cobra.Command, []string) error { return nil },
 	}
-	for _, add := range []func(*streams) *cobra.Command{imageListCommand, imageImportCommand, imageDemoCommand, imageRemoveCommand, imageInspectCommand} {
+	for _, add := range []func(*streams) *cobra.Command{
+		imageListCommand, imagePullCommand, imagePushCommand, imageImportCommand, imageDemoCommand, imageRemoveCommand,
+		imageInspectCommand, imageHistoryCommand, imageTagCommand, imageRenameCommand,
+	} {
 		command.AddCommand(add(s))
 	}
 	return command
@@ -34,9 +37,11 @@ other tools read: skopeo inspect oci:/var/lib/cocker/oci:demo:1.0`,
 func imageListCommand(s *streams) *cobra.Command {
 	asJSON := false
 	command := &cobra.Command{
-		Use:               "ls",
-		Aliases:           []string{"list"},
-		Short:             "List images",
+		Use:     "ls",
+		Aliases: []string{"list"},
+		Short:   "List images",
+		Long: `Ls lists the images of this host. SIZE is that of an image's blobs, which
+are compressed; OWN is the part of it that no other image has.`,
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(*cobra.Command, []string) error {
@@ -47,7 +52,7 @@ func imageListCommand(s *streams) *cobra.Command {
 			if asJSON {
 				return printJSON(s.out, imageEntries(list))
 			}
-			return printTable(s.out, []string{"IMAGE", "DIGEST", "LAYERS", "SIZE", "CREATED"}, imageRows(list, time.Now()))
+			return printTable(s.out, []string{"IMAGE", "DIGEST", "LAYERS", "SIZE", "OWN", "CREATED"}, imageRows(list, time.Now()))
 		},
 	}
 	command.Flags().BoolVar(&asJSON, "json", false, "print them as JSON")
@@ -59,6 +64,7 @@ type imageEntry struct {
 	Digest    string     `json:"digest"`
 	Layers    int        `json:"layers"`
 	Size      int64      `json:"size"` // bytes, compressed
+	Own       int64      `json:"own_size"`
 	Created   *time.Time `json:"created,omitempty"`
 	Problem   string     `json:"problem,omitempty"`
 }
@@ -66,7 +72,7 @@ type imageEntry struct {
 func imageEntries(list []image.Summary) []imageEntry {
 	entries := make([]imageEntry, 0, len(list))
 	for _, i := range list {
-		e := imageEntry{Reference: i.Reference, Digest: i.Digest, Layers: i.Layers, Size: i.Size}
+		e := imageEntry{Reference: i.Reference, Digest: i.Digest, Layers: i.Layers, Size: i.Size, Own: i.Own}
 		if !i.Created.IsZero() {
 			e.Created = &i.Created
 		}
@@ -88,7 +94,7 @@ func imageRows(list []image.Summary, now time.Time) [][]string {
 		if i.Problem != nil {
 			created = "damaged: " + i.Problem.Error()
 		}
-		rows = append(rows, []string{i.Reference, shortDigest(i.Digest), strconv.Itoa(i.Layers), byteSize(i.Size), created})
+		rows = append(rows, []string{i.Reference, shortDigest(i.Digest), strconv.Itoa(i.Layers), byteSize(i.Size), byteSize(i.Own), created})
 	}
 	return rows
 }
@@ -158,6 +164,8 @@ func imageInspectCommand(s *streams) *cobra.Command {
 type imageDetails struct {
 	Reference    string            `json:"reference,omitempty"`
 	Digest       string            `json:"digest"`
+	Pulled       []string          `json:"pulled_digests,omitempty"`
+	Platform     string            `json:"platform,omitempty"`
 	Created      *time.Time        `json:"created,omitempty"`
 	Size         int64             `json:"size"`
 	Entrypoint   []string          `json:"entrypoint,omitempty"`
@@ -174,18 +182,20 @@ type imageDetails struct {
 
 type imageLayer struct {
 	DiffID    string `json:"diff_id"`
+	Digest    string `json:"digest"`
+	Size      int64  `json:"size"`
 	Directory string `json:"directory"`
 }
 
 func imageDetailsOf(i *image.Image) imageDetails {
-	d := imageDetails{Reference: i.Reference, Digest: i.Digest, Size: i.Size, Entrypoint: i.Config.Entrypoint,
+	d := imageDetails{Reference: i.Reference, Digest: i.Digest, Pulled: i.Pulled, Platform: i.Platform, Size: i.Size, Entrypoint: i.Config.Entrypoint,
 		Command: i.Config.Command, Environment: i.Config.Environment, User: i.Config.User, WorkDir: i.Config.WorkDir,
 		StopSignal: i.Config.StopSignal, ExposedPorts: i.Config.ExposedPorts, Volumes: i.Config.Volumes, Labels: i.Config.Labels}
 	if !i.Created.IsZero() {
 		d.Created = &i.Created
 	}
 	for n, id := range i.DiffIDs {
-		d.Layers = append(d.Layers, imageLayer{id, filepath.Clean(i.Layers[n])})
+		d.Layers = append(d.Layers, imageLayer{id, i.Blobs[n].Digest, i.Blobs[n].Size, filepath.Clean(i.Layers[n])})
 	}
 	return d
 }

@@ -7,17 +7,18 @@ import "path/filepath"
 // Directories of the host. They are constants: a test that needs others boots a
 // test host or gives the package under test a directory of its own.
 const (
-	State      = "/var/lib/cocker"     // images, layers, writable layers
-	Runtime    = "/run/cocker"         // what cannot be read back from systemd or the kernel
-	Helpers    = "/usr/libexec/cocker" // cocker-launch and cocker-init
-	Containers = "containers"          // the directory of container files below each of ConfigDirs
-	OCI        = State + "/oci"        // the OCI image layout
-	Layers     = State + "/layers"     // unpacked layers
-	Writable   = State + "/containers" // writable layers, one directory for each container
-	IDRanges   = State + "/idranges"   // one link for each id range in use
-	Networks   = Runtime + "/networks" // leases, one directory for each network
-	Stage      = Runtime + "/stage"    // where root file systems are assembled, each in a mount namespace of its own
-	Running    = Runtime + "/state"    // one file for each running container
+	State      = "/var/lib/cocker"             // images, layers, writable layers
+	Runtime    = "/run/cocker"                 // what cannot be read back from systemd or the kernel
+	Helpers    = "/usr/libexec/cocker"         // cocker-launch and cocker-init
+	Containers = "containers"                  // the directory of container files below each of ConfigDirs
+	OCI        = State + "/oci"                // the OCI image layout
+	Layers     = State + "/layers"             // unpacked layers
+	Writable   = State + "/containers"         // writable layers, one directory for each container
+	IDRanges   = State + "/idranges"           // one link for each id range in use
+	Networks   = Runtime + "/networks"         // leases, one directory for each network
+	Registries = "/etc/cocker/registries.toml" // how registries are reached
+	Stage      = Runtime + "/stage"            // where root file systems are assembled, each in a mount namespace of its own
+	Running    = Runtime + "/state"            // one file for each running container
 )
 
 // ConfigDirs are the directories that hold containers/NAME.toml; the first one

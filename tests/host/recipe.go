@@ -36,6 +36,8 @@ func packages() []string {
 		// What cocker's users have at hand, and the tests use.
 		"iproute2", "nftables", "procps", "curl", "ca-certificates", "less",
 		"busybox-static", "strace", "attr", "iputils-ping", "socat", "jq",
+		// A registry, and others who write and read images.
+		"docker-registry", "skopeo", "umoci",
 	}
 }
 
@@ -48,6 +50,7 @@ func maskedUnits() []string {
 		"systemd-journald-audit.socket", "systemd-random-seed.service", "systemd-pstore.service",
 		"sys-kernel-debug.mount", "sys-kernel-tracing.mount", "sys-kernel-config.mount",
 		"sys-fs-fuse-connections.mount", "dev-hugepages.mount", "tmp.mount",
+		"docker-registry.service",
 		"systemd-networkd.service", "systemd-networkd.socket", "kmod-static-nodes.service",
 		"systemd-firstboot.service", "getty.target", "console-getty.service",
 		"apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "fstrim.timer",
@@ -95,7 +98,7 @@ func diskMaskedUnits() []string {
 	return []string{
 		"serial-getty@ttyS0.service", "getty.target", "console-getty.service", "systemd-firstboot.service",
 		"apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "fstrim.timer",
-		"e2scrub_all.timer", "e2scrub_reap.service", "systemd-tmpfiles-clean.timer",
+		"e2scrub_all.timer", "e2scrub_reap.service", "systemd-tmpfiles-clean.timer", "docker-registry.service",
 		// Without a screen and firmware variables: seconds of an emulated processor.
 		"modprobe@drm.service", "modprobe@efi_pstore.service", "systemd-pstore.service",
 	}
