@@ -212,7 +212,7 @@ func TestStall(t *testing.T) {
 		return stalled
 	})
 	c, e := newClient(t, nil)
-	c.idle = 300 * time.Millisecond
+	c.idle = 2 * time.Second // more than a busy machine takes for an ordinary answer
 	if _, err := c.Pull(t.Context(), store, s.host()+"/a:1", HostPlatform()); err != nil {
 		t.Fatal(err)
 	}
