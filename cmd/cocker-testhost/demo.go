@@ -15,7 +15,7 @@ type step struct {
 
 func demoSteps() []step {
 	return []step{
-		{"An image. This one is made here; others come from a directory or a tar file with `cocker image import`.",
+		{"An image. This one is made here; others come from a registry (`cocker image pull`), a directory or a tar file (`image import`).",
 			"cocker image demo"},
 		{"A container is a TOML file.",
 			`cat >/etc/cocker/containers/hello.toml <<'EOF'
