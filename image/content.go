@@ -5,38 +5,46 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 )
 
 // Layers lists the layers that are here with blob and unpacked. Only pairs that a
 // manifest and its configuration name are in it: that a blob unpacks to a layer is
 // known of them alone, and an image from elsewhere could claim any two.
 func (s *Store) Layers() (map[Layer]bool, error) {
-	lock, err := s.Hold()
-	if err != nil {
-		return nil, err
-	}
-	defer lock.Release()
-	idx, err := s.readIndex()
-	if err != nil {
-		return nil, err
-	}
 	all := map[Layer]bool{}
-	for _, d := range idx.Manifests {
-		m, _, err := s.manifest(d)
-		if err != nil {
-			continue // damaged, or for another machine: it has no layer to offer
-		}
-		var file ConfigFile
-		if s.readDocument(m.Config, &file) != nil || len(file.RootFS.DiffIDs) != len(m.Layers) {
-			continue
-		}
-		for i, l := range m.Layers {
-			if pair := (Layer{l.Digest, file.RootFS.DiffIDs[i]}); s.hasLayer(pair) {
-				all[pair] = true
+	err := s.read(func(idx *index) error {
+		for _, d := range idx.Manifests {
+			for _, l := range s.pairs(d) {
+				if s.hasLayer(l.pair()) {
+					all[l.pair()] = true
+				}
 			}
 		}
+		return nil
+	})
+	return all, err
+}
+
+// namedLayer is a layer as a manifest and its configuration name it together.
+type namedLayer struct {
+	blob   Descriptor
+	diffID string
+}
+
+func (l namedLayer) pair() Layer { return Layer{l.blob.Digest, l.diffID} }
+
+// pairs are the layers of an image; none of one that is damaged, or for another
+// machine: it has nothing to offer.
+func (s *Store) pairs(d Descriptor) (layers []namedLayer) {
+	img, err := s.load(d)
+	if err != nil {
+		return nil
 	}
-	return all, nil
+	for i, blob := range img.Blobs {
+		layers = append(layers, namedLayer{blob, img.DiffIDs[i]})
+	}
+	return layers
 }
 
 func (s *Store) hasLayer(l Layer) bool {
@@ -50,23 +58,18 @@ func (s *Store) hasLayer(l Layer) bool {
 	return err1 == nil && err2 == nil
 }
 
-// Has says whether the image of a name is the one with a digest, and whole.
-func (s *Store) Has(name, digest string) (bool, error) {
-	lock, err := s.Hold()
-	if err != nil {
-		return false, err
-	}
-	defer lock.Release()
-	idx, err := s.readIndex()
-	if err != nil {
-		return false, err
-	}
-	for _, d := range idx.Manifests {
-		if d.name() == name && d.hasDigest(digest) {
-			return s.summarize(d).Problem == nil, nil
+// Has says whether the image of a name is the one with a digest, and whole: to be
+// pushed and saved, not only to be run.
+func (s *Store) Has(name, digest string) (has bool, err error) {
+	err = s.read(func(idx *index) error {
+		for _, d := range idx.Manifests {
+			if d.name() == name && d.hasDigest(digest) {
+				has = s.summarize(d).Problem == nil && !slices.ContainsFunc(s.pairs(d), func(l namedLayer) bool { return !s.hasLayer(l.pair()) })
+			}
 		}
-	}
-	return false, nil
+		return nil
+	})
+	return has, err
 }
 
 // Content is an image's blobs, opened: what is removed meanwhile stays readable.
@@ -86,23 +89,14 @@ type Blob struct {
 }
 
 // Open opens all of an image. Close ends it.
-func (s *Store) Open(ref string) (c *Content, err error) {
-	lock, err := s.Hold()
+func (s *Store) Open(ref string) (*Content, error) {
+	c := &Content{}
+	err := s.readImage(ref, func(d Descriptor) error {
+		c.Reference = d.name()
+		return s.open(c, d)
+	})
 	if err != nil {
-		return nil, err
-	}
-	defer lock.Release()
-	idx, err := s.readIndex()
-	if err != nil {
-		return nil, err
-	}
-	d, err := idx.find(ref)
-	if err != nil {
-		return nil, err
-	}
-	c = &Content{Reference: d.name()}
-	if err := s.open(c, d); err != nil {
-		return nil, errors.Join(fmt.Errorf("image %q: %w", ref, err), c.Close())
+		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
 }

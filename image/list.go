@@ -20,25 +20,18 @@ type Summary struct {
 
 // List returns every image of the store, by name in the order of versions, the
 // nameless ones first. An image that is damaged is in it, with its Problem.
-func (s *Store) List() ([]Summary, error) {
-	lock, err := s.Hold()
-	if err != nil {
-		return nil, err
-	}
-	defer lock.Release()
-	idx, err := s.readIndex()
-	if err != nil {
-		return nil, err
-	}
-	slices.SortFunc(idx.Manifests, compareNames)
-	users := s.countUsers(idx.Manifests)
-	var list []Summary
-	for _, d := range idx.Manifests {
-		sum := s.summarize(d)
-		sum.Own = s.ownSize(d, users)
-		list = append(list, sum)
-	}
-	return list, nil
+func (s *Store) List() (list []Summary, err error) {
+	err = s.read(func(idx *index) error {
+		slices.SortFunc(idx.Manifests, compareNames)
+		users := s.countUsers(idx.Manifests)
+		for _, d := range idx.Manifests {
+			sum := s.summarize(d)
+			sum.Own = s.ownSize(d, users)
+			list = append(list, sum)
+		}
+		return nil
+	})
+	return list, err
 }
 
 // countUsers tells for each blob how many images need it. An image with several

@@ -41,6 +41,34 @@ func (s *Store) lock(flags, how int) (*Lock, error) {
 	return &Lock{file: f}, nil
 }
 
+// read calls f with the index, while the store is held.
+func (s *Store) read(f func(*index) error) error {
+	lock, err := s.Hold()
+	if err != nil {
+		return err
+	}
+	defer lock.Release()
+	idx, err := s.readIndex()
+	if err != nil {
+		return err
+	}
+	return f(idx)
+}
+
+// readImage calls f with the image that a reference means, while the store is held.
+func (s *Store) readImage(ref string, f func(Descriptor) error) error {
+	return s.read(func(idx *index) error {
+		d, err := idx.find(ref)
+		if err != nil {
+			return err
+		}
+		if err := f(d); err != nil {
+			return fmt.Errorf("image %q: %w", ref, err)
+		}
+		return nil
+	})
+}
+
 // Release ends the hold; a second call does nothing.
 func (l *Lock) Release() {
 	if l.file != nil {

@@ -41,26 +41,15 @@ type Config struct {
 // Resolve finds an image by its name or digest and reads what a container needs
 // from it. A name without a tag means the tag latest if there is one, else the
 // highest version: 1.10 is above 1.9, and 1.2 above 1.2-rc1.
-func (s *Store) Resolve(ref string) (*Image, error) {
-	lock, err := s.Hold()
+func (s *Store) Resolve(ref string) (img *Image, err error) {
+	err = s.readImage(ref, func(d Descriptor) error {
+		if img, err = s.load(d); err != nil {
+			return err
+		}
+		return s.locate(img)
+	})
 	if err != nil {
 		return nil, err
-	}
-	defer lock.Release()
-	idx, err := s.readIndex()
-	if err != nil {
-		return nil, err
-	}
-	d, err := idx.find(ref)
-	if err != nil {
-		return nil, err
-	}
-	img, err := s.load(d)
-	if err == nil {
-		err = s.locate(img)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("image %q: %w", ref, err)
 	}
 	return img, nil
 }
