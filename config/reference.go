@@ -1,6 +1,10 @@
 package config
 
-import "strings"
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+)
 
 // Limits of the OCI distribution specification ("Pulling manifests") and of its
 // reference implementation.
@@ -12,8 +16,16 @@ const (
 )
 
 // badReference says what is wrong with an image reference
-// [HOST[:PORT]/]NAME[:TAG][@sha256:DIGEST], or "".
+// [HOST[:PORT]/]NAME[:TAG][@sha256:DIGEST], or "". In place of a registry there can
+// be ssh://[USER@]HOST[:PORT].
 func badReference(s string) string {
+	if rest, ok := strings.CutPrefix(s, "ssh://"); ok {
+		place, name, _ := strings.Cut(rest, "/")
+		if problem := badPlace(place); problem != "" {
+			return problem
+		}
+		s = name
+	}
 	name, digest, hasDigest := strings.Cut(s, "@")
 	if hasDigest && !validDigest(digest) {
 		return `after "@" must come "sha256:" and 64 characters 0-9 a-f`
@@ -80,6 +92,42 @@ func badHost(s string) string {
 		}
 	}
 	return ""
+}
+
+// badPlace checks [USER@]HOST[:PORT], as package image does: nothing in it can be an
+// option of ssh(1) or mean something to a shell.
+func badPlace(s string) string {
+	user, host, hasUser := strings.Cut(s, "@")
+	if !hasUser {
+		user, host = "x", s
+	}
+	if !isWord(user) {
+		return "the user after ssh:// must be letters and digits, with \".\", \"_\" and \"-\" between them"
+	}
+	if inner, ok := strings.CutPrefix(host, "["); ok {
+		address, port, closed := strings.Cut(inner, "]")
+		if a, err := netip.ParseAddr(address); err != nil || !closed || !a.Is6() || a.Zone() != "" {
+			return "the host after ssh:// is no address of IPv6 in brackets"
+		}
+		host = "x" + port
+	}
+	name, port, hasPort := strings.Cut(host, ":")
+	if n, err := strconv.ParseUint(port, 10, 16); hasPort && (err != nil || n == 0 || port[0] == '0') {
+		return "the port after ssh:// must be a number from 1 to 65535"
+	}
+	if !isWord(name) || strings.Trim(name, "0123456789") == "" {
+		return "the host after ssh:// must be letters and digits, with \".\", \"_\" and \"-\" between them"
+	}
+	return ""
+}
+
+func isWord(s string) bool {
+	for _, r := range s {
+		if !isAlphanumeric(r) && !strings.ContainsRune("._-", r) {
+			return false
+		}
+	}
+	return s != "" && len(s) <= maxImageName && strings.IndexByte("-.", s[0]) < 0 && s[len(s)-1] != '-'
 }
 
 // badComponent checks one part of a name between slashes: lower-case letters and

@@ -17,6 +17,11 @@ func TestReference(t *testing.T) {
 		"a@sha256:12": false, "a@md5:" + strings.Repeat("0", 64): false, "a" + strings.ToUpper(digest): false,
 		"localhost:/a": false, "localhost:x/a": false, "h_h.com/a": false, "a:" + strings.Repeat("x", 129): false,
 		strings.Repeat("a", 256): false, "../a": false, "a b": false, "é": false,
+		"ssh://host/web": true, "ssh://me@host.example.com:2222/a/web:1.0": true, "ssh://me@[2001:db8::1]:22/web" + digest: true,
+		"ssh://h_1/reg.example.com:5000/web:1": true, "ssh://host": false, "ssh://host/": false, "ssh:///web": false, "ssh://-oProxyCommand=x/web": false,
+		"ssh://-x/web": false, "ssh://me@-x/web": false, "ssh://-me@host/web": false, "ssh://me;id@host/web": false, "ssh://$(id)/web": false, "ssh://5000/web": false,
+		"ssh://host:/web": false, "ssh://host:0/web": false, "ssh://host:022/web": false, "ssh://host:65536/web": false, "ssh://[::1/web": false, "ssh://[x]/web": false,
+		"ssh://a@b@c/web": false, "ssh://host/../web": false, "ssh://host//web": false, "ssh://h%h/web": false, "ssh://h\nx/web": false, "ssh:host/web": false,
 	} {
 		if got := badReference(s); (got == "") != want {
 			t.Errorf("%q: %q, want valid: %v", s, got, want)

@@ -149,7 +149,7 @@ func (idx *index) put(name string, manifest Descriptor) (replaced []Descriptor) 
 	if manifest.Annotations == nil {
 		manifest.Annotations = map[string]string{}
 	}
-	manifest.Annotations[annotationName] = name
+	manifest.Annotations[annotationName] = annotated(name)
 	idx.Manifests = append(append(idx.Manifests, replaced...), manifest)
 	return replaced
 }

@@ -12,7 +12,8 @@
 // A name in oci/ or layers/ that is not a staging name is complete and on disk:
 // see [Transaction.Commit] for the order. An image is named by the annotation
 // org.opencontainers.image.ref.name, which holds the whole name with its tag, so
-// that "skopeo inspect oci:/var/lib/cocker/oci:base:1.0" finds base:1.0.
+// that "skopeo inspect oci:/var/lib/cocker/oci:base:1.0" finds base:1.0; only
+// ssh:// is written ssh: there.
 //
 // The package is on the start path of every container. It may import only the
 // standard library's small packages and golang.org/x/sys/unix: compression

@@ -81,11 +81,15 @@ func (r Reference) matches(d Descriptor) bool {
 
 // splitStored takes a stored name apart: NAME:TAG, or NAME@DIGEST, which is pinned.
 func splitStored(text string) (name, tag string, pinned bool) {
-	if name, _, pinned = strings.Cut(text, "@"); pinned {
-		return name, "", true
+	place, rest := cutPlace(text)
+	if place != "" {
+		place += "/"
 	}
-	name, tag, _ = cutTag(text)
-	return name, tag, false
+	if name, _, pinned = strings.Cut(rest, "@"); pinned {
+		return place + name, "", true
+	}
+	name, tag, _ = cutTag(rest)
+	return place + name, tag, false
 }
 
 func compareImages(a, b Descriptor) int {

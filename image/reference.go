@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// Reference is the name of an image taken apart: registry.example.com/web:1.27
-// or base:1.0, with @sha256:... at the end or alone.
+// Reference is the name of an image taken apart: registry.example.com/web:1.27,
+// base:1.0 or ssh://me@example.com/web:1.0, with @sha256:... at the end or alone.
 type Reference struct {
-	Name   string // with the registry and its port, without the tag
+	Name   string // with the registry and its port, or with ssh:// and the host; without the tag
 	Tag    string // "": none given
 	Digest string // "": none given
 }
@@ -20,7 +20,14 @@ func ParseReference(text string) (Reference, error) {
 		_, err := digestHex(text)
 		return Reference{Digest: text}, badReference(text, err)
 	}
-	rest, digest, hasDigest := strings.Cut(text, "@")
+	place, rest := cutPlace(text)
+	if place != "" {
+		if _, err := ParsePlace(place); err != nil {
+			return Reference{}, badReference(text, err)
+		}
+		place += "/"
+	}
+	rest, digest, hasDigest := strings.Cut(rest, "@")
 	if hasDigest {
 		if _, err := digestHex(digest); err != nil {
 			return Reference{}, badReference(text, err)
@@ -33,7 +40,7 @@ func ParseReference(text string) (Reference, error) {
 	if err := checkName(name); err != nil {
 		return Reference{}, badReference(text, err)
 	}
-	return Reference{Name: name, Tag: tag, Digest: digest}, nil
+	return Reference{Name: place + name, Tag: tag, Digest: digest}, nil
 }
 
 // String puts the reference together again.

@@ -43,7 +43,7 @@ type Descriptor struct {
 }
 
 // name is the image's name, "" for an image that lost it to a newer one.
-func (d Descriptor) name() string { return d.Annotations[annotationName] }
+func (d Descriptor) name() string { return unannotated(d.Annotations[annotationName]) }
 
 // Pulled returns the descriptor with the digests by which a registry knows it.
 func (d Descriptor) Pulled(digests ...string) Descriptor {

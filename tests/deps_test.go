@@ -54,6 +54,7 @@ func TestPackagesSeeOnlyWhatIsBelow(t *testing.T) {
 		{"generator", []string{"config", "units", "internal/paths"}, "it runs at every boot before anything else, and must not be able to fail in new ways"},
 		{"scope", []string{"units"}, "it starts what others have decided on"},
 		{"image/registry", []string{"config", "image", "image/importer"}, "it moves images and knows nothing of containers"},
+		{"image/remote", []string{"config", "image", "image/registry"}, "it only picks who moves an image"},
 		{"machine", nil, "it talks to machined about any leader"},
 		{"tests/host", []string{"tests/host/agent"}, "a test host uses cocker as a user does"},
 		{"tests/host/agent", nil, "it is the same program on both ends of a wire, and knows nothing else"},

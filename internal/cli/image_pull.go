@@ -10,6 +10,7 @@ import (
 	"github.com/cocker/cocker/config"
 	"github.com/cocker/cocker/image"
 	"github.com/cocker/cocker/image/registry"
+	"github.com/cocker/cocker/image/remote"
 	"github.com/cocker/cocker/internal/paths"
 )
 
@@ -57,11 +58,11 @@ returns, the images survive a power cut; if it fails, nothing is left.
 }
 
 // pullImages gets all that it can.
-func (s *streams) pullImages(ctx context.Context, refs []string, p registry.Platform, asJSON bool) error {
+func (s *streams) pullImages(ctx context.Context, refs []string, p remote.Platform, asJSON bool) error {
 	var errs []error
 	pulled := []imageDetails{}
 	for _, ref := range refs {
-		err := s.transfer(func(c *registry.Client) error {
+		err := s.transfer(func(c *remote.Client) error {
 			i, err := c.Pull(ctx, image.Open(paths.State), ref, p)
 			if err == nil {
 				pulled = append(pulled, imageDetailsOf(i))
@@ -101,7 +102,7 @@ by which exactly this image can be asked for.
 			if len(args) == 2 {
 				ref = args[1]
 			}
-			return s.transfer(func(client *registry.Client) error {
+			return s.transfer(func(client *remote.Client) error {
 				p, err := client.Push(c.Context(), image.Open(paths.State), args[0], ref)
 				if err != nil {
 					return err
@@ -123,14 +124,14 @@ type pushed struct {
 	Digest    string `json:"digest"`
 }
 
-// transfer runs something with a client of registries, and shows how far it is.
-func (s *streams) transfer(run func(*registry.Client) error) error {
+// transfer runs something with a client of registries and the like, and shows how far it is.
+func (s *streams) transfer(run func(*remote.Client) error) error {
 	settings, err := config.LoadRegistries(paths.Registries)
 	if err != nil {
 		return err
 	}
 	t := newTransfers(s.err)
-	err = run(registry.New(registry.Config{Registries: settings, Version: s.version, Progress: t.tell}))
+	err = run(remote.New(remote.Config{Registries: settings, Version: s.version, Progress: t.tell}))
 	t.end()
 	return err
 }

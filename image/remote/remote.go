@@ -1,0 +1,52 @@
+// Package remote moves images between the store and wherever their names say that
+// they come from: it picks the package that speaks to such a place, registry or
+// sshrepo, and is the one entry point for a command or a unit that pulls.
+package remote
+
+import (
+	"context"
+
+	"github.com/cocker/cocker/config"
+	"github.com/cocker/cocker/image"
+	"github.com/cocker/cocker/image/registry"
+)
+
+// Client pulls and pushes images.
+type Client struct {
+	registry *registry.Client
+}
+
+// Config says how places are reached, and who is told how it goes.
+type Config struct {
+	Registries *config.Registries // nil: as without registries.toml
+	Version    string             // of cocker, told to registries
+	Progress   func(Event)        // called by several goroutines, one at a time for each digest; nil: nobody is told
+}
+
+// Event is something to show while an image is moved.
+type Event = registry.Event
+
+// Platform is what an image is to run on.
+type Platform = registry.Platform
+
+// Pushed is what a place has got.
+type Pushed = registry.Pushed
+
+// New makes a client.
+func New(c Config) *Client {
+	return &Client{registry: registry.New(registry.Config{Registries: c.Registries, Version: c.Version, Progress: c.Progress})}
+}
+
+// Pull gets an image into the store, under the name that was asked for; one without a
+// tag means the tag latest, or else the highest version that there is. When it returns
+// without an error the image survives a power cut; with one, nothing of it is left in
+// the store.
+func (c *Client) Pull(ctx context.Context, store *image.Store, ref string, p Platform) (*image.Image, error) {
+	return c.registry.Pull(ctx, store, ref, p)
+}
+
+// Push gives an image of the store to a place, under the name ref, or, if that is "",
+// under its own.
+func (c *Client) Push(ctx context.Context, store *image.Store, stored, ref string) (*Pushed, error) {
+	return c.registry.Push(ctx, store, stored, ref)
+}
