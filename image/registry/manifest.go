@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"net/http"
 	"strings"
 
@@ -14,28 +13,12 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/cocker/cocker/image"
+	"github.com/cocker/cocker/image/manifest"
 )
-
-const (
-	maxManifest = 4 << 20 // as registries have it, and package image
-	maxNesting  = 4       // indexes within indexes
-	maxLayers   = 500     // overlayfs takes as many
-)
-
-// document is a manifest or index as it came, with what it has in common.
-type document struct {
-	raw    []byte
-	digest string
-	kind   types.MediaType
-
-	Manifests []image.Descriptor `json:"manifests"`
-	Config    image.Descriptor   `json:"config"`
-	Layers    []image.Descriptor `json:"layers"`
-}
 
 // found is an image in a registry: the manifest for one platform and its configuration.
 type found struct {
-	document
+	manifest.Document
 
 	digests []string // by which the registry knows it: its own, and those of indexes above it
 	config  []byte
@@ -45,13 +28,13 @@ type found struct {
 // find gets manifest and configuration of an image.
 func (s *session) find(ctx context.Context, identifier string, p Platform) (*found, error) {
 	f := &found{}
-	for range maxNesting {
+	for range manifest.MaxNesting {
 		d, err := s.manifest(ctx, identifier)
 		if err != nil {
 			return nil, err
 		}
-		f.document, f.digests = *d, append(f.digests, d.digest)
-		if !d.kind.IsIndex() {
+		f.Document, f.digests = *d, append(f.digests, d.Digest)
+		if !d.IsIndex() {
 			return f, s.addConfig(ctx, f, p)
 		}
 		next, err := p.choose(d.Manifests)
@@ -63,11 +46,11 @@ func (s *session) find(ctx context.Context, identifier string, p Platform) (*fou
 		}
 		identifier, p.asked = next.Digest, false // configurations often lack the variant that the index has
 	}
-	return nil, fmt.Errorf("more than %d indexes within each other", maxNesting)
+	return nil, fmt.Errorf("more than %d indexes within each other", manifest.MaxNesting)
 }
 
 // manifest gets one manifest or index.
-func (s *session) manifest(ctx context.Context, identifier string) (*document, error) {
+func (s *session) manifest(ctx context.Context, identifier string) (*manifest.Document, error) {
 	accept := []types.MediaType{types.OCIImageIndex, types.DockerManifestList, types.OCIManifestSchema1, types.DockerManifestSchema2}
 	header := http.Header{}
 	for _, kind := range accept {
@@ -78,58 +61,23 @@ func (s *session) manifest(ctx context.Context, identifier string) (*document, e
 		return nil, err
 	}
 	defer resp.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxManifest+1))
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, manifest.MaxSize+1))
 	if err != nil {
 		return nil, fmt.Errorf("read manifest: %w", short(err))
 	}
-	if len(raw) > maxManifest {
-		return nil, fmt.Errorf("its manifest is longer than %d bytes", maxManifest)
+	if len(raw) > manifest.MaxSize {
+		return nil, fmt.Errorf("its manifest is longer than %d bytes", manifest.MaxSize)
 	}
-	d, err := parseManifest(raw, resp.Header.Get("Content-Type"))
-	if err == nil && strings.HasPrefix(identifier, "sha256:") && d.digest != identifier {
-		err = fmt.Errorf("%w: its manifest has the digest %s, not %s", errDigest, d.digest, identifier)
+	d, err := manifest.Parse(raw, resp.Header.Get("Content-Type"))
+	if err == nil && strings.HasPrefix(identifier, "sha256:") && d.Digest != identifier {
+		err = fmt.Errorf("%w: its manifest has the digest %s, not %s", errDigest, d.Digest, identifier)
 	}
 	return d, err
 }
 
-// parseManifest finds out what a document is. One that two readers could take for
-// different things is refused: CVE-2021-41190.
-func parseManifest(raw []byte, contentType string) (*document, error) {
-	d := &document{raw: raw, digest: image.DigestOf(raw)}
-	var kind struct {
-		SchemaVersion int             `json:"schemaVersion"`
-		MediaType     types.MediaType `json:"mediaType"`
-	}
-	if err := errors.Join(json.Unmarshal(raw, &kind), json.Unmarshal(raw, d)); err != nil {
-		return nil, fmt.Errorf("its manifest is no JSON of a manifest: %w", err)
-	}
-	sent, _, _ := mime.ParseMediaType(contentType)
-	d.kind = types.MediaType(sent)
-	switch {
-	case kind.SchemaVersion == 1:
-		return nil, errors.New("its manifest is of Docker's first schema, which is long out of use; push it again with a newer tool")
-	case d.Manifests != nil && (d.Layers != nil || d.Config.Digest != ""):
-		return nil, errors.New("its manifest claims to be an image and an index at once")
-	case kind.MediaType != "" && known(d.kind) && kind.MediaType != d.kind:
-		return nil, fmt.Errorf("its manifest is %q and was sent as %q", kind.MediaType, d.kind)
-	case kind.MediaType != "":
-		d.kind = kind.MediaType
-	case !known(d.kind) && d.Manifests != nil: // registries of plain files send any type
-		d.kind = types.OCIImageIndex
-	case !known(d.kind):
-		d.kind = types.OCIManifestSchema1
-	}
-	if !known(d.kind) || d.kind.IsIndex() != (d.Manifests != nil) {
-		return nil, fmt.Errorf("its manifest is of the type %q, which is no image", d.kind)
-	}
-	return d, nil
-}
-
-func known(kind types.MediaType) bool { return kind.IsIndex() || kind.IsImage() }
-
 // addConfig checks an image's manifest and gets its configuration.
 func (s *session) addConfig(ctx context.Context, f *found, p Platform) error {
-	if err := checkTypes(&f.document); err != nil {
+	if err := f.Check(); err != nil {
 		return err
 	}
 	raw, err := s.smallBlob(ctx, f.Config)
@@ -148,15 +96,15 @@ func (s *session) addConfig(ctx context.Context, f *found, p Platform) error {
 
 // smallBlob reads a blob into memory.
 func (s *session) smallBlob(ctx context.Context, d image.Descriptor) ([]byte, error) {
-	if d.Size > maxManifest {
-		return nil, fmt.Errorf("longer than %d bytes", maxManifest)
+	if d.Size > manifest.MaxSize {
+		return nil, fmt.Errorf("longer than %d bytes", manifest.MaxSize)
 	}
 	resp, err := s.get(ctx, s.url("blobs", d.Digest), nil, http.StatusOK)
 	if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxManifest+1))
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, manifest.MaxSize+1))
 	if err != nil {
 		return nil, short(err)
 	}

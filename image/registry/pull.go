@@ -181,7 +181,7 @@ func (p *pull) addDocuments() (image.Descriptor, error) {
 	if _, err := p.addBlob(p.image.config, image.MediaTypeConfig); err != nil {
 		return image.Descriptor{}, err
 	}
-	raw, err := p.image.stored()
+	raw, err := p.image.Stored()
 	if err != nil {
 		return image.Descriptor{}, err
 	}

@@ -268,28 +268,6 @@ func TestHostileImages(t *testing.T) {
 	wantClean(t, store, 0)
 }
 
-func TestParseManifest(t *testing.T) {
-	oci := `"schemaVersion":2,"mediaType":"` + image.MediaTypeManifest + `"`
-	for _, tt := range []struct{ text, contentType, want string }{
-		{`{` + oci + `,"layers":[],"manifests":[]}`, image.MediaTypeManifest, "an image and an index at once"},
-		{`{` + oci + `,"manifests":[]}`, image.MediaTypeManifest, "is no image"},
-		{`{` + oci + `,"layers":[]}`, image.MediaTypeIndex, "was sent as"},
-		{`{"schemaVersion":1,"fsLayers":[]}`, "application/json", "first schema"},
-		{`<html>`, "text/html", "no JSON"},
-		{`{"schemaVersion":2,"mediaType":"application/x"}`, "", `"application/x", which is no image`},
-		{`{"schemaVersion":2,"config":{}}`, "text/plain; charset=utf-8", ""},
-		{`{"schemaVersion":2,"manifests":[]}`, "text/plain", ""},
-	} {
-		d, err := parseManifest([]byte(tt.text), tt.contentType)
-		if tt.want == "" && (err != nil || d.kind.IsIndex() != (d.Manifests != nil)) {
-			t.Errorf("%s: %+v, %v", tt.text, d, err)
-		}
-		if tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
-			t.Errorf("%s: %v; want %q", tt.text, err, tt.want)
-		}
-	}
-}
-
 func TestCancelledPullLeavesNothing(t *testing.T) {
 	store, s := image.Open(needRoot(t)), newServer(t)
 	s.putImage(t, "a", "1", false, "", layerOf(t, map[string]string{"f": strings.Repeat("x", 1<<20)}, image.MediaTypeLayer))

@@ -1,44 +1,41 @@
-package registry
+package manifest
 
 import (
 	"encoding/json"
 	"fmt"
 	"strings"
 
-	"github.com/google/go-containerregistry/pkg/v1/types"
-
 	"github.com/cocker/cocker/image"
 )
 
-// What the store has is OCI. Docker's media types differ from OCI's by name only,
-// for what cocker runs; so a Docker manifest is rewritten, as skopeo and podman do
-// for an OCI layout, and the image is found by its digest in the registry still.
+// What the store has is OCI. So a Docker manifest is rewritten, as skopeo and podman
+// do for an OCI layout.
 func ociType(kind string) (string, bool) {
 	switch kind {
 	case image.MediaTypeLayer, image.MediaTypeLayerGzip, image.MediaTypeLayerZstd, image.MediaTypeConfig:
 		return kind, true
-	case string(types.DockerConfigJSON):
+	case dockerConfig:
 		return image.MediaTypeConfig, true
-	case string(types.DockerUncompressedLayer):
+	case dockerLayer:
 		return image.MediaTypeLayer, true
-	case string(types.DockerLayer):
+	case dockerLayerGzip:
 		return image.MediaTypeLayerGzip, true
-	case string(types.DockerLayer[:len(types.DockerLayer)-len("gzip")]) + "zstd": // what buildkit writes
+	case dockerLayerZstd:
 		return image.MediaTypeLayerZstd, true
 	}
 	return "", false
 }
 
-// checkTypes refuses what is no image for Linux, before anything of it is fetched.
-func checkTypes(d *document) error {
+// Check refuses what is no image for Linux, before anything of it is fetched.
+func (d *Document) Check() error {
 	if t, ok := ociType(d.Config.MediaType); !ok || t != image.MediaTypeConfig {
 		return fmt.Errorf("it is no image that can be run: its configuration is of the type %q", d.Config.MediaType)
 	}
 	if err := image.CheckDigest(d.Config.Digest); err != nil {
 		return err
 	}
-	if len(d.Layers) > maxLayers {
-		return fmt.Errorf("it has %d layers; %d are possible", len(d.Layers), maxLayers)
+	if err := CheckLayers(len(d.Layers)); err != nil {
+		return err
 	}
 	for _, l := range d.Layers {
 		t, ok := ociType(l.MediaType)
@@ -57,28 +54,36 @@ func checkTypes(d *document) error {
 	return nil
 }
 
-// stored is the manifest as it goes into the store.
-func (f *found) stored() ([]byte, error) {
-	if f.kind == types.OCIManifestSchema1 && !f.hasDockerTypes() {
-		return f.raw, nil
+// CheckLayers refuses more layers than can be mounted.
+func CheckLayers(n int) error {
+	if n > maxLayers {
+		return fmt.Errorf("it has %d layers; %d are possible", n, maxLayers)
 	}
-	m := image.Manifest{SchemaVersion: 2, MediaType: image.MediaTypeManifest, Config: oci(f.Config)}
-	for _, l := range f.Layers {
+	return nil
+}
+
+// Stored is the manifest as it goes into the store, after Check.
+func (d *Document) Stored() ([]byte, error) {
+	if d.Kind == image.MediaTypeManifest && !d.hasDockerTypes() {
+		return d.Raw, nil
+	}
+	m := image.Manifest{SchemaVersion: 2, MediaType: image.MediaTypeManifest, Config: oci(d.Config)}
+	for _, l := range d.Layers {
 		m.Layers = append(m.Layers, oci(l))
 	}
 	var notes struct {
 		Annotations map[string]string `json:"annotations"`
 	}
-	if err := json.Unmarshal(f.raw, &notes); err != nil {
+	if err := json.Unmarshal(d.Raw, &notes); err != nil {
 		return nil, err
 	}
 	m.Annotations = notes.Annotations
 	return json.Marshal(m)
 }
 
-func (f *found) hasDockerTypes() bool {
-	for _, d := range append([]image.Descriptor{f.Config}, f.Layers...) {
-		if t, _ := ociType(d.MediaType); t != d.MediaType {
+func (d *Document) hasDockerTypes() bool {
+	for _, part := range append([]image.Descriptor{d.Config}, d.Layers...) {
+		if t, _ := ociType(part.MediaType); t != part.MediaType {
 			return true
 		}
 	}
@@ -86,6 +91,6 @@ func (f *found) hasDockerTypes() bool {
 }
 
 func oci(d image.Descriptor) image.Descriptor {
-	d.MediaType, _ = ociType(d.MediaType) // checkTypes has seen it
+	d.MediaType, _ = ociType(d.MediaType) // Check has seen it
 	return d
 }
