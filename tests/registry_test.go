@@ -115,7 +115,7 @@ func testRefusals(t *testing.T, h *host.Host) {
 	push(`no file has credentials for 127.0.0.1:5000: "podman login"`)
 }
 
-// testPush: skopeo and umoci read what cocker pushed.
+// testPush: skopeo and umoci read what cocker pushed, and podman runs it.
 func testPush(t *testing.T, h *host.Host) {
 	t.Helper()
 	digest := h.MustRun(t, `set -ex
@@ -126,6 +126,11 @@ func testPush(t *testing.T, h *host.Host) {
 		skopeo copy -q --src-cert-dir /root/registry/ca docker://127.0.0.1:5000/team/demo@$digest oci:/root/registry/copy:1.0
 		umoci unpack --image /root/registry/copy:1.0 /root/registry/bundle >/dev/null 2>&1
 		/root/registry/bundle/rootfs/bin/busybox echo works | grep -qx works
+		podman() { command podman --root /var/lib/cocker/podman --runroot /run/podman "$@"; }
+		podman pull -q --cert-dir /root/registry/ca --creds me:secret 127.0.0.1:5000/team/demo:1.0 >/dev/null
+		[ "$(podman run --rm --network none --cgroups disabled 127.0.0.1:5000/team/demo:1.0 echo works)" = works ]
+		podman rmi -af >/dev/null; ! mountpoint -q /var/lib/cocker/podman/overlay || umount /var/lib/cocker/podman/overlay
+		rm -rf /var/lib/cocker/podman /run/podman
 		echo "$digest"`)
 	// Nothing is sent twice, and the lines are plain where there is no terminal.
 	log := h.MustRun(t, "cat /root/registry/push.log")

@@ -37,7 +37,8 @@ func packages() []string {
 		"iproute2", "nftables", "procps", "curl", "ca-certificates", "less",
 		"busybox-static", "strace", "attr", "iputils-ping", "socat", "jq",
 		// A registry, and others who write and read images.
-		"docker-registry", "skopeo", "umoci",
+		"openssh-server", "openssh-client",
+		"docker-registry", "skopeo", "umoci", "podman",
 	}
 }
 
@@ -50,7 +51,9 @@ func maskedUnits() []string {
 		"systemd-journald-audit.socket", "systemd-random-seed.service", "systemd-pstore.service",
 		"sys-kernel-debug.mount", "sys-kernel-tracing.mount", "sys-kernel-config.mount",
 		"sys-fs-fuse-connections.mount", "dev-hugepages.mount", "tmp.mount",
-		"docker-registry.service",
+		"docker-registry.service", "podman.socket", "podman.service", "podman-restart.service", "podman-auto-update.timer",
+		"podman-auto-update.service", "podman-clean-transient.service", "netavark-dhcp-proxy.socket", "netavark-dhcp-proxy.service",
+		"ssh.service", "ssh.socket",
 		"systemd-networkd.service", "systemd-networkd.socket", "kmod-static-nodes.service",
 		"systemd-firstboot.service", "getty.target", "console-getty.service",
 		"apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "fstrim.timer",
@@ -80,7 +83,7 @@ func rootFiles() []rootFile {
 
 // diskPackages returns what the disk of a virtual machine has.
 func diskPackages() []string {
-	return append(packages(), "linux-image-cloud-amd64", "initramfs-tools", "udev", "kmod", "e2fsprogs", "fdisk")
+	return append(packages(), "linux-image-cloud-amd64", "initramfs-tools", "udev", "kmod", "e2fsprogs", "fdisk", "xfsprogs")
 }
 
 // diskHooks returns the options of mmdebstrap that make an initrd which boots from
@@ -98,7 +101,9 @@ func diskMaskedUnits() []string {
 	return []string{
 		"serial-getty@ttyS0.service", "getty.target", "console-getty.service", "systemd-firstboot.service",
 		"apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "fstrim.timer",
-		"e2scrub_all.timer", "e2scrub_reap.service", "systemd-tmpfiles-clean.timer", "docker-registry.service",
+		"e2scrub_all.timer", "e2scrub_reap.service", "systemd-tmpfiles-clean.timer", "docker-registry.service", "ssh.service", "ssh.socket",
+		"podman.socket", "podman.service", "podman-restart.service", "podman-auto-update.timer",
+		"podman-auto-update.service", "podman-clean-transient.service", "netavark-dhcp-proxy.socket", "netavark-dhcp-proxy.service",
 		// Without a screen and firmware variables: seconds of an emulated processor.
 		"modprobe@drm.service", "modprobe@efi_pstore.service", "systemd-pstore.service",
 	}
