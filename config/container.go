@@ -52,6 +52,8 @@ type Container struct {
 	Description string
 	Images      []string // references as written, lowest first; at least one
 	Entrypoint  []string // what comes before Command; nil: the image's; empty: nothing
+	Pull        PullPolicy
+	PullTimeout string   // as systemd.service(5) TimeoutStartSec=: "30min", "infinity"; "": the default
 	Command     []string // nil: the image's
 	Init        InitMode
 	NotifyReady bool   // the container sends READY=1 itself

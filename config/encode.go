@@ -80,6 +80,10 @@ func (w *encoder) process(c *Container) {
 		w.list("images", c.Images)
 	}
 	if c.Entrypoint != nil {
+	if c.Pull != PullMissing {
+		w.text("pull", string(c.Pull))
+	}
+	w.text("pull_timeout", c.PullTimeout)
 		w.key("entrypoint", quoteList(c.Entrypoint))
 	}
 	w.list("command", c.Command)

@@ -13,6 +13,8 @@ import (
 
 const full = `description = "Front-end web server"
 images  = ["base:1.0", "registry.example.com:5000/team/web:1.27"]
+pull = "always"
+pull_timeout = "1h 30min"
 command = ["nginx", "-g", "daemon off;\n"]
 init = "none"
 notify_ready = true
@@ -77,7 +79,7 @@ func fullContainer() *Container {
 	local := netip.MustParseAddr("127.0.0.1")
 	return &Container{
 		Name: "web", Sources: []string{"/e/web.toml"}, Description: "Front-end web server",
-		Images:  []string{"base:1.0", "registry.example.com:5000/team/web:1.27"},
+		Images: []string{"base:1.0", "registry.example.com:5000/team/web:1.27"}, Pull: PullAlways, PullTimeout: "1h 30min",
 		Command: []string{"nginx", "-g", "daemon off;\n"}, Init: InitNone, NotifyReady: true,
 		User: "www-data:33", WorkDir: "/srv", Hostname: "www", StopSignal: "SIGQUIT",
 		Environment: []EnvironmentVariable{{"A", "1"}, {"B", "true"}, {"EMPTY", ""}, {"TZ", "Asia/Shanghai"}},
@@ -119,7 +121,7 @@ func TestEveryKey(t *testing.T) {
 func TestDefaults(t *testing.T) {
 	c, err := Parse("web", "/e/web.toml", `image = "a"`)
 	want := &Container{
-		Name: "web", Sources: []string{"/e/web.toml"}, Images: []string{"a"}, Init: InitCocker,
+		Name: "web", Sources: []string{"/e/web.toml"}, Images: []string{"a"}, Pull: PullMissing, Init: InitCocker,
 		Hostname: "web", Network: Network{Mode: NetworkBridge},
 	}
 	if err != nil || !reflect.DeepEqual(c, want) {
@@ -146,7 +148,7 @@ func TestSearchAndDropIns(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &Container{
-		Name: "web", Description: "etc20", Images: []string{"b", "c"}, Command: []string{"usr10"}, Init: InitCocker, Hostname: "web",
+		Name: "web", Description: "etc20", Images: []string{"b", "c"}, Pull: PullMissing, Command: []string{"usr10"}, Init: InitCocker, Hostname: "web",
 		Sources: []string{
 			etc + "/containers/web.toml", usr + "/containers/web.toml.d/10-a.toml",
 			etc + "/containers/web.toml.d/20-b.toml", usr + "/containers/web.toml.d/30-c.toml",

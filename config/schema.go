@@ -21,6 +21,8 @@ var schema = [...]keySpec{ //nolint:gochecknoglobals // a table
 	{"", "description", func(b *builder, e *entry) { b.c.Description = b.line(e) }},
 	{"", "image", func(b *builder, e *entry) { b.c.Images = b.image(e) }},
 	{"", "images", func(b *builder, e *entry) { b.c.Images = b.images(e) }},
+	{"", "pull", (*builder).pull},
+	{"", "pull_timeout", (*builder).pullTimeout},
 	{"", "entrypoint", (*builder).entrypoint},
 	{"", "command", (*builder).command},
 	{"", "init", (*builder).init},
@@ -89,7 +91,7 @@ type builder struct {
 
 func newBuilder(l Location) *builder {
 	b := &builder{file: l.File, keys: schema[:]}
-	b.c = &Container{Name: l.Name, Init: InitCocker, Hostname: l.Name, Network: Network{Mode: NetworkBridge}}
+	b.c = &Container{Name: l.Name, Pull: PullMissing, Init: InitCocker, Hostname: l.Name, Network: Network{Mode: NetworkBridge}}
 	if err := ValidName(l.Name); err != nil {
 		b.problems = append(b.problems, &Problem{File: l.File, Text: err.Error() + "; rename the file"})
 	}
@@ -175,6 +177,7 @@ func (b *builder) checkWhole(entries []*entry) {
 		b.problems = append(b.problems, &Problem{File: b.file, Text: `no image; set image = "NAME:TAG", or images = [...], lowest first`})
 	}
 	b.checkNetwork(entries)
+	b.checkPull(entries)
 	b.checkResources(entries)
 	b.sortEnvironment()
 }

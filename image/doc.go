@@ -8,6 +8,7 @@
 //	ROOT/oci/.staging-ID/                blobs of an import at work, locked by it
 //	ROOT/layers/sha256/HEX/              an unpacked layer; HEX is its diff id
 //	ROOT/layers/.staging-ID/             layers of an import at work
+//	ROOT/names/NAME                      a marker for each name, see [Store.Mark]
 //
 // A name in oci/ or layers/ that is not a staging name is complete and on disk:
 // see [Transaction.Commit] for the order. An image is named by the annotation

@@ -28,7 +28,8 @@ func (s *Store) readIndex() (*index, error) {
 	return idx, nil
 }
 
-// writeIndex replaces index.json durably. The caller holds the exclusive lock.
+// writeIndex replaces index.json durably, and the markers around it: see
+// [Store.Mark]. The caller holds the exclusive lock.
 func (s *Store) writeIndex(idx *index) error {
 	if idx.Manifests == nil {
 		idx.Manifests = []Descriptor{} // the specification wants an array, not null
@@ -37,7 +38,14 @@ func (s *Store) writeIndex(idx *index) error {
 	if err != nil {
 		return fmt.Errorf("encode image index: %w", err)
 	}
-	return durable.WriteFile(s.index(), append(data, '\n'))
+	if err := s.unmark(idx); err != nil {
+		return err
+	}
+	if err := durable.WriteFile(s.index(), append(data, '\n')); err != nil {
+		return err
+	}
+	s.mark(idx)
+	return nil
 }
 
 // find returns the one image that a reference means: the exact name; else the
