@@ -37,10 +37,10 @@ build: ## build the four programs into bin/
 	@mkdir -p bin
 	$(BUILD) -o bin/ $(PROGRAMS:%=./cmd/%)
 
-# As root everything runs that needs no virtual machine; otherwise the tests that need
-# root say that they were skipped.
-test: $(if $(filter 0,$(shell id -u)),roots) ## run the tests (as root: also those on a real systemd)
+# Not as root, the tests that need root say that they were skipped.
+test: $(if $(filter 0,$(shell id -u)),roots) ## run the tests (as root: also those on a real systemd and in virtual machines)
 	$(GO) test -timeout 50m ./...
+	$(if $(filter 0,$(shell id -u)),@$(MAKE) --no-print-directory test-vm)
 
 test-unit: ## run the tests that need no test host
 	$(GO) test $$($(GO) list ./... | grep -v /cocker/tests)
