@@ -15,6 +15,7 @@ type Summary struct {
 	Size      int64     // bytes of all its blobs, compressed
 	Own       int64     // of these, what no other image needs
 	Created   time.Time // zero: the image does not say
+	Used      time.Time // when a container was last started on it, or it came here
 	Problem   error     // why the image cannot be run; nil: it can
 }
 
@@ -61,7 +62,7 @@ func (s *Store) ownSize(d Descriptor, users map[string]int) (size int64) {
 }
 
 func (s *Store) summarize(d Descriptor) Summary {
-	sum := Summary{Reference: d.name(), Digest: d.Digest}
+	sum := Summary{Reference: d.name(), Digest: d.Digest, Used: s.lastUse(d)}
 	img, err := s.load(d)
 	if err != nil {
 		sum.Problem = err

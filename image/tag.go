@@ -55,6 +55,7 @@ func (s *Store) nameAnew(idx *index, ref, name string, move bool) (*area, error)
 	if move || d.name() == "" {
 		idx.Manifests = slices.DeleteFunc(idx.Manifests, func(o Descriptor) bool { return o.Digest == d.Digest && o.name() == d.name() })
 	}
+	_ = s.MarkUsed(d.Digest) // somebody wants it; a disk that takes no time stops the rest too
 	gone := s.forget(idx, idx.put(name, d))
 	return s.drop(idx, gone)
 }

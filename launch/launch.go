@@ -137,6 +137,7 @@ func (l *launcher) resolve() (err error) {
 		if err != nil {
 			return err
 		}
+		_ = store.MarkUsed(found.Digest) // that a disk is read-only is not for here
 		l.images = append(l.images, found)
 	}
 	return nil
@@ -154,7 +155,10 @@ func (l *launcher) claim() (err error) {
 		return fmt.Errorf("container %s is already running: its PID 1 is process %d", l.container.Name, state.Leader)
 	}
 	layers := l.layers()
-	return rootfs.CreateWritable(writable(l.container.Name), layers[len(layers)-1])
+	if err := rootfs.CreateWritable(writable(l.container.Name), layers[len(layers)-1]); err != nil {
+		return err
+	}
+	return recordBase(l.container.Name, l.images)
 }
 
 func (l *launcher) unlock() {

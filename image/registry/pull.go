@@ -77,7 +77,11 @@ func (p *pull) resolved(name string, err error) (*image.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p.store.Resolve(name)
+	img, err := p.store.Resolve(name)
+	if err == nil {
+		_ = p.store.MarkUsed(img.Digest) // it may have been here for long
+	}
+	return img, err
 }
 
 // find asks one place after the other for the image. The error of the registry
