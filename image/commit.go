@@ -7,9 +7,17 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/cocker/cocker/image/internal/durable"
 )
+
+// Named is an image and one of its names. Its manifest is one of the sealed blobs.
+type Named struct {
+	Name     string // with a tag, or NAME@DIGEST
+	Manifest Descriptor
+}
 
 // Commit adds the image whose manifest is one of the sealed blobs, under a name
 // with a tag. An image that had the name loses it: it stays in the store without
@@ -24,13 +32,20 @@ import (
 //
 // Before the last step the next Begin takes all of it back, after it nothing.
 func (t *Transaction) Commit(name string, manifest Descriptor) (err error) {
+	return t.CommitAll([]Named{{name, manifest}})
+}
+
+// CommitAll is Commit for several images or names: all of them or none.
+func (t *Transaction) CommitAll(images []Named) (err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("add image %q to the store: %w", name, err)
+			err = fmt.Errorf("add image %s to the store: %w", quotedNames(images), err)
 		}
 	}()
-	if err := t.check(name); err != nil {
-		return err
+	for _, i := range images {
+		if err := t.check(i.Name); err != nil {
+			return err
+		}
 	}
 	if err := t.sync(); err != nil {
 		return err
@@ -43,10 +58,18 @@ func (t *Transaction) Commit(name string, manifest Descriptor) (err error) {
 	if err := t.checkKept(); err != nil {
 		return err
 	}
-	if err := t.publish(name, manifest); err != nil {
+	if err := t.publish(images); err != nil {
 		return errors.Join(err, t.area.takeBack())
 	}
 	return nil
+}
+
+func quotedNames(images []Named) string {
+	var names []string
+	for _, i := range images {
+		names = append(names, strconv.Quote(i.Name))
+	}
+	return strings.Join(names, ", ")
 }
 
 func (t *Transaction) check(name string) error {
@@ -66,19 +89,22 @@ func (t *Transaction) check(name string) error {
 	return nil
 }
 
-func (t *Transaction) publish(name string, manifest Descriptor) error {
+func (t *Transaction) publish(images []Named) error {
 	s := t.area.store
 	idx, err := s.readIndex()
 	if err != nil {
 		return err
 	}
-	if err := t.area.writeJournal(t.news(idx, name)); err != nil {
+	if err := t.area.writeJournal(t.news(idx, images)); err != nil {
 		return err
 	}
 	if err := t.rename(); err != nil {
 		return err
 	}
-	replaced := idx.put(name, manifest)
+	var replaced []Descriptor
+	for _, i := range images {
+		replaced = append(replaced, idx.put(i.Name, i.Manifest)...)
+	}
 	gone := s.forget(idx, replaced)
 	if err := s.writeIndex(idx); err != nil {
 		return err
@@ -89,8 +115,10 @@ func (t *Transaction) publish(name string, manifest Descriptor) error {
 // news lists the parts that the store lacks. A part that is there already may
 // belong to an image, so a commit that fails must not take it back. The blobs of
 // the images that lose the name may be of no use soon: see [Store.forget].
-func (t *Transaction) news(idx *index, name string) journal {
-	old := slices.DeleteFunc(slices.Clone(idx.Manifests), func(d Descriptor) bool { return d.name() != name })
+func (t *Transaction) news(idx *index, images []Named) journal {
+	old := slices.DeleteFunc(slices.Clone(idx.Manifests), func(d Descriptor) bool {
+		return !slices.ContainsFunc(images, func(i Named) bool { return d.name() == i.Name })
+	})
 	p := parts{layers: map[string]bool{}, blobs: t.area.store.partsOf(old).blobs}
 	for _, l := range t.layers {
 		if _, err := os.Lstat(t.area.store.layer(l.hex)); err != nil && !l.dropped {
@@ -144,7 +172,9 @@ func (idx *index) put(name string, manifest Descriptor) (replaced []Descriptor) 
 		replaced = append(replaced, d)
 		return true
 	})
-	replaced = slices.DeleteFunc(replaced, func(d Descriptor) bool { return d.Digest == manifest.Digest })
+	replaced = slices.DeleteFunc(replaced, func(d Descriptor) bool {
+		return d.Digest == manifest.Digest || slices.ContainsFunc(idx.Manifests, func(o Descriptor) bool { return o.name() == "" && o.Digest == d.Digest })
+	})
 	manifest.Annotations = maps.Clone(manifest.Annotations)
 	if manifest.Annotations == nil {
 		manifest.Annotations = map[string]string{}

@@ -252,3 +252,46 @@ func TestHistory(t *testing.T) {
 		t.Errorf("%+v, %v", steps, err)
 	}
 }
+
+func TestCommitAll(t *testing.T) {
+	s := Open(t.TempDir())
+	old := add(t, s, "web:1", "a")
+	if _, err := s.Tag("web:1", "web:2"); err != nil {
+		t.Fatal(err)
+	}
+	tx, err := s.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, second := stage(t, tx, RunConfig{}, "b"), stage(t, tx, RunConfig{}, "c")
+	bad := []Named{{"web:1", first}, {"web:2", second}, {"web", second}}
+	if err := tx.CommitAll(bad); !errors.Is(err, ErrBadReference) {
+		t.Errorf("CommitAll without a tag: %v", err)
+	}
+	if got := digests(t, s); len(got) != 2 || got["web:1"] != old.Digest || got["web:2"] != old.Digest {
+		t.Errorf("after a refused commit: %v", got)
+	}
+	if err := errors.Join(tx.CommitAll(bad[:2]), tx.Close()); err != nil {
+		t.Fatal(err)
+	}
+	// The image that lost both of its names has a layer of its own: it stays, once.
+	if got := digests(t, s); len(got) != 3 || got["web:1"] != first.Digest || got["web:2"] != second.Digest || got[""] != old.Digest {
+		t.Errorf("after CommitAll: %v", got)
+	}
+	if list, err := s.List(); err != nil || len(list) != 3 {
+		t.Errorf("%d images, %v; want 3", len(list), err)
+	}
+}
+
+func digests(t *testing.T, s *Store) map[string]string {
+	t.Helper()
+	list, err := s.List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := map[string]string{}
+	for _, i := range list {
+		m[i.Reference] = i.Digest
+	}
+	return m
+}

@@ -177,6 +177,19 @@ func (t *Transaction) Drop(l *StagedLayer, b *StagedBlob) error {
 	return errors.Join(os.RemoveAll(l.path), os.Remove(b.path))
 }
 
+// TempFile makes a file in the store's file system that nobody else sees and that
+// is gone when it is closed.
+func (t *Transaction) TempFile() (*os.File, error) {
+	f, err := os.CreateTemp(t.area.oci(), "temporary-")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
 // Layer is a layer as both of its digests name it: the blob of a manifest, and the
 // diff id of a configuration.
 type Layer struct{ Blob, DiffID string }
