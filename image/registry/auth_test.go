@@ -21,6 +21,7 @@ import (
 
 	"github.com/cocker/cocker/config"
 	"github.com/cocker/cocker/image"
+	"github.com/cocker/cocker/image/transfer"
 )
 
 func authFile(t testing.TB, key, user, password string) string {
@@ -126,7 +127,7 @@ func TestTokens(t *testing.T) {
 	s.misbehave(tokens(s, ""))
 	c, _ := newClient(t, nil, authFile(t, s.host(), "me", "secret"))
 	ref := s.host() + "/a:1"
-	if _, err := c.Pull(t.Context(), store, ref, HostPlatform()); err != nil {
+	if _, err := c.Pull(t.Context(), store, ref, transfer.HostPlatform()); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := c.Push(t.Context(), store, ref, s.host()+"/a:2"); err != nil {
@@ -134,7 +135,7 @@ func TestTokens(t *testing.T) {
 	}
 	wrong := authFile(t, s.host(), "me", "wrong")
 	c, _ = newClient(t, nil, wrong)
-	if _, err := c.Pull(t.Context(), store, ref, HostPlatform()); err == nil || !strings.Contains(err.Error(), "the credentials for "+s.host()+" in "+wrong) {
+	if _, err := c.Pull(t.Context(), store, ref, transfer.HostPlatform()); err == nil || !strings.Contains(err.Error(), "the credentials for "+s.host()+" in "+wrong) {
 		t.Errorf("wrong password: %v", err)
 	}
 	c, _ = newClient(t, nil)
@@ -160,7 +161,7 @@ func TestTLS(t *testing.T) {
 	s.putImage(t, "a", "1", false, "", layerOf(t, map[string]string{"f": "x"}, image.MediaTypeLayerGzip))
 	pull := func(r config.Registry) error {
 		c, _ := newClient(t, &config.Registries{ByHost: map[string]config.Registry{s.host(): r}})
-		_, err := c.Pull(t.Context(), store, s.host()+"/a:1", HostPlatform())
+		_, err := c.Pull(t.Context(), store, s.host()+"/a:1", transfer.HostPlatform())
 		return err
 	}
 	if err := pull(config.Registry{}); err == nil || !strings.Contains(err.Error(), "certificate") {
@@ -244,12 +245,12 @@ func TestLocate(t *testing.T) {
 
 func TestPlatforms(t *testing.T) {
 	for text, want := range map[string]string{"arm64": "linux/arm64", "linux/aarch64/v8": "linux/arm64", "linux/arm/v7": "linux/arm/v7", "x86_64": "linux/amd64"} {
-		if p, err := ParsePlatform(text); err != nil || p.String() != want {
+		if p, err := transfer.ParsePlatform(text); err != nil || p.String() != want {
 			t.Errorf("%s: %s, %v", text, p, err)
 		}
 	}
 	for _, bad := range []string{"windows/amd64", "linux/", "linux/arm/", "a/b/c/d"} {
-		if _, err := ParsePlatform(bad); err == nil {
+		if _, err := transfer.ParsePlatform(bad); err == nil {
 			t.Errorf("%s is no error", bad)
 		}
 	}

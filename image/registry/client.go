@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/cocker/cocker/config"
+	"github.com/cocker/cocker/image/transfer"
 )
 
 // Client pulls and pushes images.
@@ -46,26 +47,22 @@ func New(c Config) *Client {
 	return client
 }
 
-// Event is something to show while an image is moved.
-type Event struct {
-	Kind   Kind
-	Digest string // of the blob; "": it is about the whole
-	Done   int64  // bytes of it so far
-	Total  int64  // its size
-	Text   string // of a note, or the place an image comes from or goes to
-}
-
-// Kind is what an event says.
-type Kind int
+// What is told and asked for is the same for all ways of moving an image.
+type (
+	Event    = transfer.Event
+	Kind     = transfer.Kind
+	Platform = transfer.Platform
+	Pushed   = transfer.Pushed
+)
 
 // The kinds of events.
 const (
-	Begun    Kind = iota // with Text, where from or to; and how many Layers are to be moved
-	Started              // a blob
-	Moving               // Done of Total bytes
-	Finished             // a blob
-	Present              // a blob that need not be moved
-	Note                 // Text is for the user
+	Begun    = transfer.Begun
+	Started  = transfer.Started
+	Moving   = transfer.Moving
+	Finished = transfer.Finished
+	Present  = transfer.Present
+	Note     = transfer.Note
 )
 
 func (c *Client) note(text string) { c.progress(Event{Kind: Note, Text: text}) }

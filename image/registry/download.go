@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/cocker/cocker/image"
+	"github.com/cocker/cocker/image/transfer"
 )
 
 // download reads a blob of known size, from the first of several places that has
@@ -67,14 +68,15 @@ func (d *download) Read(p []byte) (int, error) {
 	return 0, io.EOF
 }
 
-// Close ends the connection.
-func (d *download) Close() {
+// Close ends the connection; a later read would make a new one.
+func (d *download) Close() error {
 	if d.body != nil {
 		d.idle.Stop()
 		d.stop(nil)
 		_ = d.body.Close() // what it says of its end is of no interest
 		d.body = nil
 	}
+	return nil
 }
 
 // broken decides what to do about a connection that broke off.
@@ -85,7 +87,7 @@ func (d *download) broken(err error) error {
 	if d.offset-d.from >= progressed {
 		d.failed = 0
 	}
-	d.Close()
+	_ = d.Close()
 	n := d.failed
 	if d.failed++; d.failed >= stubborn {
 		d.failed = 0
@@ -93,7 +95,7 @@ func (d *download) broken(err error) error {
 			return fmt.Errorf("broke off at byte %d of %d, again and again: %w", d.offset, d.blob.Size, short(err))
 		}
 	}
-	d.pull.client.note(fmt.Sprintf("%s broke off at byte %d of %d (%v); going on from there", shortDigest(d.blob.Digest), d.offset, d.blob.Size, short(err)))
+	d.pull.client.note(fmt.Sprintf("%s broke off at byte %d of %d (%v); going on from there", transfer.ShortDigest(d.blob.Digest), d.offset, d.blob.Size, short(err)))
 	return d.pull.client.patience.pause(d.ctx, n, 0)
 }
 
@@ -139,7 +141,7 @@ func (d *download) request(place *lazySession) (err error) {
 	d.body, d.from, d.stop = &stallReader{resp.Body, ctx}, d.offset, stop
 	d.idle = time.AfterFunc(d.pull.client.idle, func() { stop(errStalled) })
 	if err := d.skip(resp); err != nil {
-		d.Close()
+		_ = d.Close()
 		return err
 	}
 	return nil
@@ -173,5 +175,3 @@ func (r *stallReader) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
-
-func shortDigest(digest string) string { return digest[:min(len(digest), len("sha256:")+12)] }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cocker/cocker/config"
 	"github.com/cocker/cocker/image"
+	"github.com/cocker/cocker/image/transfer"
 )
 
 // failing answers the first n requests of each method and address with a status.
@@ -52,7 +53,7 @@ func TestTransientStatus(t *testing.T) {
 		s.putImage(t, "a", "1", false, "", layerOf(t, map[string]string{"f": "x"}, image.MediaTypeLayerGzip))
 		s.misbehave(failing(3, status, http.Header{"Retry-After": {"7"}}))
 		c, e := newClient(t, nil)
-		if _, err := c.Pull(t.Context(), store, s.host()+"/a:1", HostPlatform()); err != nil {
+		if _, err := c.Pull(t.Context(), store, s.host()+"/a:1", transfer.HostPlatform()); err != nil {
 			t.Errorf("%d: %v", status, err)
 		}
 		for _, d := range e.waits {
@@ -96,7 +97,7 @@ func TestErrorsThatStay(t *testing.T) {
 				return true
 			})
 			c, _ := newClient(t, nil)
-			_, err := c.Pull(t.Context(), store, s.host()+"/a:1", HostPlatform())
+			_, err := c.Pull(t.Context(), store, s.host()+"/a:1", transfer.HostPlatform())
 			if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.HasPrefix(err.Error(), "pull "+s.host()+"/a:1: "+s.host()+": ") || len(err.Error()) > 1000 {
 				t.Errorf("%.1000v; want %s", err, tt.want)
 			}
@@ -135,7 +136,7 @@ func TestResume(t *testing.T) {
 	s.putImage(t, "a", "1", false, "", l)
 	s.misbehave(cutting(l.packed, 400_000, true))
 	c, e := newClient(t, nil)
-	img, err := c.Pull(t.Context(), store, s.host()+"/a:1", HostPlatform())
+	img, err := c.Pull(t.Context(), store, s.host()+"/a:1", transfer.HostPlatform())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +154,7 @@ func TestBreaksOffAgainAndAgain(t *testing.T) {
 		s.putImage(t, "a", "1", false, "", l)
 		s.misbehave(cutting(l.packed, 1000, ranges))
 		c, _ := newClient(t, nil)
-		_, err := c.Pull(t.Context(), store, s.host()+"/a:1", HostPlatform())
+		_, err := c.Pull(t.Context(), store, s.host()+"/a:1", transfer.HostPlatform())
 		if err == nil || !strings.Contains(err.Error(), "layer sha256:") {
 			t.Errorf("Pull: %v", err)
 		}
@@ -186,7 +187,7 @@ func TestResumeWithoutRanges(t *testing.T) {
 		return true
 	})
 	c, _ := newClient(t, nil)
-	img, err := c.Pull(t.Context(), store, s.host()+"/a:1", HostPlatform())
+	img, err := c.Pull(t.Context(), store, s.host()+"/a:1", transfer.HostPlatform())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,7 +214,7 @@ func TestStall(t *testing.T) {
 	})
 	c, e := newClient(t, nil)
 	c.idle = 2 * time.Second // more than a busy machine takes for an ordinary answer
-	if _, err := c.Pull(t.Context(), store, s.host()+"/a:1", HostPlatform()); err != nil {
+	if _, err := c.Pull(t.Context(), store, s.host()+"/a:1", transfer.HostPlatform()); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(e.notes(), "nothing came in for too long") {
@@ -241,7 +242,7 @@ func TestWrongContent(t *testing.T) {
 			return true
 		})
 		c, _ := newClient(t, nil)
-		if _, err := c.Pull(t.Context(), store, s.host()+"/a:1", HostPlatform()); !errors.Is(err, errDigest) {
+		if _, err := c.Pull(t.Context(), store, s.host()+"/a:1", transfer.HostPlatform()); !errors.Is(err, transfer.ErrDigest) {
 			t.Errorf("%s: %v", name, err)
 		}
 		wantClean(t, store, 0)
@@ -261,7 +262,7 @@ func TestWrongDocuments(t *testing.T) {
 			return true
 		})
 		c, _ := newClient(t, nil)
-		if _, err := c.Pull(t.Context(), store, s.host()+"/a@"+d.Digest, HostPlatform()); !errors.Is(err, errDigest) {
+		if _, err := c.Pull(t.Context(), store, s.host()+"/a@"+d.Digest, transfer.HostPlatform()); !errors.Is(err, transfer.ErrDigest) {
 			t.Errorf("%s: %v", what, err)
 		}
 		wantClean(t, store, 0)
@@ -284,7 +285,7 @@ func TestEndlessAnswers(t *testing.T) {
 			return true
 		})
 		c, _ := newClient(t, nil)
-		if _, err := c.Pull(t.Context(), store, s.host()+"/a", HostPlatform()); err == nil {
+		if _, err := c.Pull(t.Context(), store, s.host()+"/a", transfer.HostPlatform()); err == nil {
 			t.Errorf("%s: no error", what)
 		}
 		wantClean(t, store, 0)
@@ -316,14 +317,14 @@ func TestRedirect(t *testing.T) {
 		return false
 	})
 	c, _ := newClient(t, nil, authFile(t, s.host(), "me", "secret"))
-	if _, err := c.Pull(t.Context(), store, s.host()+"/a:1", HostPlatform()); err != nil {
+	if _, err := c.Pull(t.Context(), store, s.host()+"/a:1", transfer.HostPlatform()); err != nil {
 		t.Error(err)
 	}
 	s.misbehave(func(w http.ResponseWriter, r *http.Request) bool {
 		http.Redirect(w, r, r.URL.Path, http.StatusFound)
 		return true
 	})
-	if _, err := c.Pull(t.Context(), store, s.host()+"/a:2", HostPlatform()); err == nil || !strings.Contains(err.Error(), "redirect") {
+	if _, err := c.Pull(t.Context(), store, s.host()+"/a:2", transfer.HostPlatform()); err == nil || !strings.Contains(err.Error(), "redirect") {
 		t.Errorf("a circle: %v", err)
 	}
 }
@@ -338,7 +339,7 @@ func TestMirrors(t *testing.T) {
 	pull := func(tag string) string {
 		t.Helper()
 		c, e := newClient(t, r)
-		if _, err := c.Pull(t.Context(), store, s.host()+"/a:"+tag, HostPlatform()); err != nil {
+		if _, err := c.Pull(t.Context(), store, s.host()+"/a:"+tag, transfer.HostPlatform()); err != nil {
 			t.Error(err)
 		}
 		if err := store.Remove(s.host()+"/a:"+tag, nil); err != nil {

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/cocker/cocker/image"
+	"github.com/cocker/cocker/image/transfer"
 )
 
 // helperEnv makes the test binary pull into the store that it names, instead of
@@ -29,7 +30,7 @@ func TestMain(m *testing.M) {
 
 func helper(root, ref string) int {
 	c := New(Config{AuthFiles: []string{}, Version: "test"})
-	if _, err := c.Pull(context.Background(), image.Open(root), ref, HostPlatform()); err != nil {
+	if _, err := c.Pull(context.Background(), image.Open(root), ref, transfer.HostPlatform()); err != nil {
 		_, _ = io.WriteString(os.Stderr, err.Error()+"\n")
 		return 1
 	}
@@ -87,7 +88,7 @@ func killAt(t *testing.T, s *server, call string, step int) bool {
 		return false
 	})
 	ref := s.host() + "/a:1"
-	if _, err := c.Pull(t.Context(), store, ref, HostPlatform()); err != nil {
+	if _, err := c.Pull(t.Context(), store, ref, transfer.HostPlatform()); err != nil {
 		t.Fatal(err)
 	}
 	current.Store("new")

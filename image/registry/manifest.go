@@ -14,43 +14,11 @@ import (
 
 	"github.com/cocker/cocker/image"
 	"github.com/cocker/cocker/image/manifest"
+	"github.com/cocker/cocker/image/transfer"
 )
 
-// found is an image in a registry: the manifest for one platform and its configuration.
-type found struct {
-	manifest.Document
-
-	digests []string // by which the registry knows it: its own, and those of indexes above it
-	config  []byte
-	file    image.ConfigFile
-}
-
-// find gets manifest and configuration of an image.
-func (s *session) find(ctx context.Context, identifier string, p Platform) (*found, error) {
-	f := &found{}
-	for range manifest.MaxNesting {
-		d, err := s.manifest(ctx, identifier)
-		if err != nil {
-			return nil, err
-		}
-		f.Document, f.digests = *d, append(f.digests, d.Digest)
-		if !d.IsIndex() {
-			return f, s.addConfig(ctx, f, p)
-		}
-		next, err := p.choose(d.Manifests)
-		if err != nil {
-			return nil, err
-		}
-		if err := image.CheckDigest(next.Digest); err != nil {
-			return nil, err
-		}
-		identifier, p.asked = next.Digest, false // configurations often lack the variant that the index has
-	}
-	return nil, fmt.Errorf("more than %d indexes within each other", manifest.MaxNesting)
-}
-
-// manifest gets one manifest or index.
-func (s *session) manifest(ctx context.Context, identifier string) (*manifest.Document, error) {
+// Manifest implements transfer.Source.
+func (s *session) Manifest(ctx context.Context, identifier string) (*manifest.Document, error) {
 	accept := []types.MediaType{types.OCIImageIndex, types.DockerManifestList, types.OCIManifestSchema1, types.DockerManifestSchema2}
 	header := http.Header{}
 	for _, kind := range accept {
@@ -70,35 +38,13 @@ func (s *session) manifest(ctx context.Context, identifier string) (*manifest.Do
 	}
 	d, err := manifest.Parse(raw, resp.Header.Get("Content-Type"))
 	if err == nil && strings.HasPrefix(identifier, "sha256:") && d.Digest != identifier {
-		err = fmt.Errorf("%w: its manifest has the digest %s, not %s", errDigest, d.Digest, identifier)
+		err = fmt.Errorf("%w: its manifest has the digest %s, not %s", transfer.ErrDigest, d.Digest, identifier)
 	}
 	return d, err
 }
 
-// addConfig checks an image's manifest and gets its configuration.
-func (s *session) addConfig(ctx context.Context, f *found, p Platform) error {
-	if err := f.Check(); err != nil {
-		return err
-	}
-	raw, err := s.smallBlob(ctx, f.Config)
-	if err != nil {
-		return fmt.Errorf("its configuration: %w", err)
-	}
-	f.config = raw
-	if err := json.Unmarshal(raw, &f.file); err != nil {
-		return fmt.Errorf("its configuration: %w", err)
-	}
-	if n := len(f.file.RootFS.DiffIDs); n != len(f.Layers) {
-		return fmt.Errorf("%d layers in its manifest, %d in its configuration", len(f.Layers), n)
-	}
-	return p.check(f.file)
-}
-
-// smallBlob reads a blob into memory.
-func (s *session) smallBlob(ctx context.Context, d image.Descriptor) ([]byte, error) {
-	if d.Size > manifest.MaxSize {
-		return nil, fmt.Errorf("longer than %d bytes", manifest.MaxSize)
-	}
+// Document implements transfer.Source.
+func (s *session) Document(ctx context.Context, d image.Descriptor) ([]byte, error) {
 	resp, err := s.get(ctx, s.url("blobs", d.Digest), nil, http.StatusOK)
 	if err != nil {
 		return nil, err
@@ -109,13 +55,10 @@ func (s *session) smallBlob(ctx context.Context, d image.Descriptor) ([]byte, er
 		return nil, short(err)
 	}
 	if image.DigestOf(raw) != d.Digest {
-		return nil, fmt.Errorf("%w: wanted %s", errDigest, d.Digest)
+		return nil, fmt.Errorf("%w: wanted %s", transfer.ErrDigest, d.Digest)
 	}
 	return raw, nil
 }
-
-// errDigest says that something is not what it was asked for as.
-var errDigest = errors.New("the content has another digest")
 
 // tags lists the tags of the repository. A registry may cut the list into pages.
 func (s *session) tags(ctx context.Context) ([]string, error) {

@@ -4,14 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
+	"io"
 	"slices"
-	"sync"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/cocker/cocker/image"
-	"github.com/cocker/cocker/image/importer"
+	"github.com/cocker/cocker/image/transfer"
 )
 
 // Pull gets an image into the store, under the name that was asked for. Without a
@@ -34,7 +33,7 @@ func (c *Client) pull(ctx context.Context, store *image.Store, ref string, platf
 	if err != nil {
 		return nil, err
 	}
-	p := &pull{client: c, store: store, location: l, platform: platform, name: ref}
+	p := &pull{client: c, location: l, platform: platform, name: ref}
 	p.places = c.opened(l)
 	defer func() { closeAll(p.places) }()
 	if err := p.find(ctx); err != nil {
@@ -44,44 +43,18 @@ func (c *Client) pull(ctx context.Context, store *image.Store, ref string, platf
 	if err != nil {
 		return nil, err
 	}
-	p.warn()
-	if here, err := p.isHere(name); err != nil || here {
-		return p.resolved(name, err)
-	}
-	return p.resolved(name, p.fetch(ctx, name))
+	f := &transfer.Fetch{Store: store, Image: p.image, Platform: platform, Parallel: parallel, Progress: c.progress, Open: p.open}
+	return f.Into(ctx, name)
 }
 
 // pull is one image on its way.
 type pull struct {
 	client   *Client
-	store    *image.Store
 	location location
 	platform Platform
 	name     string         // as the user wrote it, with the tag that was chosen
 	places   []*lazySession // the one that had the manifest comes first
-	image    *found
-
-	mu sync.Mutex // of tx: layers are staged by several goroutines
-	tx *image.Transaction
-}
-
-// warn tells of an image that needs an emulator, if nobody asked for that.
-func (p *pull) warn() {
-	have := platformOf(p.image.file.OS, p.image.file.Architecture, p.image.file.Variant)
-	if !p.platform.asked && have.Architecture != "" && have.Architecture != p.platform.Architecture {
-		p.client.note(fmt.Sprintf("the image is for %s: this machine, %s, needs an emulator to run it", have, p.platform))
-	}
-}
-
-func (p *pull) resolved(name string, err error) (*image.Image, error) {
-	if err != nil {
-		return nil, err
-	}
-	img, err := p.store.Resolve(name)
-	if err == nil {
-		_ = p.store.MarkUsed(img.Digest) // it may have been here for long
-	}
-	return img, err
+	image    *transfer.Found
 }
 
 // find asks one place after the other for the image. The error of the registry
@@ -111,7 +84,7 @@ func (p *pull) findAt(ctx context.Context, place *lazySession) error {
 	if err != nil {
 		return err
 	}
-	p.image, err = s.find(ctx, p.location.identifier(), p.platform)
+	p.image, err = transfer.Find(ctx, s, p.location.identifier(), p.platform)
 	if isNotFound(err) && p.location.tag == "" && p.location.digest == "" {
 		return p.findHighest(ctx, s, err)
 	}
@@ -128,7 +101,7 @@ func (p *pull) findHighest(ctx context.Context, s *session, notFound error) erro
 	if err != nil || tag == "" {
 		return notFound
 	}
-	if p.image, err = s.find(ctx, tag, p.platform); err != nil {
+	if p.image, err = transfer.Find(ctx, s, tag, p.platform); err != nil {
 		return err
 	}
 	p.location.tag = tag
@@ -145,176 +118,16 @@ func withTags(ctx context.Context, s *session, l location, notFound error) error
 	return fmt.Errorf("%w (no tag %s; of %d tags the highest is %s)", notFound, l.identifier(), len(tags), image.PreferredTag(tags))
 }
 
-// isHere says whether there is nothing to do.
-func (p *pull) isHere(name string) (bool, error) {
-	for _, digest := range p.image.digests {
-		if here, err := p.store.Has(name, digest); err != nil || !here {
-			return false, err
-		}
-	}
-	return true, nil
-}
-
-// fetch gets what is missing. It starts over with what another process removes
-// meanwhile; what it has stays staged.
-func (p *pull) fetch(ctx context.Context, name string) (err error) {
-	if p.tx, err = p.store.Begin(); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, p.tx.Close()) }()
-	manifest, err := p.addDocuments()
-	if err != nil {
-		return err
-	}
-	staged := map[image.Layer]bool{}
-	for {
-		if err := p.addLayers(ctx, staged); err != nil {
-			return err
-		}
-		if err := ended(ctx); err != nil {
-			return err
-		}
-		if err = p.tx.Commit(name, manifest); !errors.Is(err, image.ErrVanished) {
-			return err
-		}
-	}
-}
-
-// addDocuments stages configuration and manifest.
-func (p *pull) addDocuments() (image.Descriptor, error) {
-	if _, err := p.addBlob(p.image.config, image.MediaTypeConfig); err != nil {
-		return image.Descriptor{}, err
-	}
-	raw, err := p.image.Stored()
-	if err != nil {
-		return image.Descriptor{}, err
-	}
-	d, err := p.addBlob(raw, image.MediaTypeManifest)
-	d.Platform = &image.Platform{OS: "linux", Architecture: p.image.file.Architecture, Variant: p.image.file.Variant}
-	if d.Platform.Architecture == "" {
-		d.Platform.Architecture = runtime.GOARCH
-	}
-	return d.Pulled(p.image.digests...), err
-}
-
-func (p *pull) addBlob(data []byte, mediaType string) (image.Descriptor, error) {
-	blob, err := p.tx.CreateBlob()
-	if err != nil {
-		return image.Descriptor{}, err
-	}
-	if _, err := blob.Write(data); err != nil {
-		return image.Descriptor{}, fmt.Errorf("write %s: %w", mediaType, err)
-	}
-	return blob.Seal(mediaType)
-}
-
 // parallel is how many layers come in at once. More than a few are no faster, and
 // each takes memory: a megabyte for its buffers, eight for zstd's window.
 const parallel = 3
 
-// addLayers fetches the layers that are neither here nor staged. The first error
-// ends the others.
-func (p *pull) addLayers(ctx context.Context, staged map[image.Layer]bool) error {
-	here, err := p.store.Layers()
-	if err != nil {
-		return err
+// open implements transfer.Fetch: what one place has damaged comes from the next.
+func (p *pull) open(ctx context.Context, blob image.Descriptor, try int) (io.ReadCloser, string) {
+	if try >= len(p.places) {
+		return nil, ""
 	}
-	p.tx.Forget()
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	slots := make(chan struct{}, parallel)
-	for i, blob := range p.image.Layers {
-		pair := image.Layer{Blob: blob.Digest, DiffID: p.image.file.RootFS.DiffIDs[i]}
-		switch {
-		case staged[pair]:
-			continue
-		case here[pair]:
-			p.tx.Keep(pair)
-			p.client.progress(Event{Kind: Present, Digest: blob.Digest, Total: blob.Size})
-			continue
-		}
-		staged[pair] = true
-		slots <- struct{}{}
-		if ctx.Err() != nil {
-			break
-		}
-		wg.Go(func() {
-			if err := p.addLayer(ctx, blob, pair.DiffID); err != nil {
-				cancel(fmt.Errorf("layer %s: %w", shortDigest(blob.Digest), err))
-			}
-			<-slots
-		})
-	}
-	wg.Wait()
-	return context.Cause(ctx)
-}
-
-// addLayer fetches one layer, again from the next place if the one before has
-// damaged it.
-func (p *pull) addLayer(ctx context.Context, blob image.Descriptor, diffID string) error {
-	p.client.progress(Event{Kind: Started, Digest: blob.Digest, Total: blob.Size})
-	for places := p.places; ; places = places[1:] {
-		err := p.tryLayer(ctx, blob, diffID, places)
-		if err == nil {
-			p.client.progress(Event{Kind: Finished, Digest: blob.Digest, Done: blob.Size, Total: blob.Size})
-			return nil
-		}
-		if !errors.Is(err, errDigest) || len(places) == 1 {
-			return err
-		}
-		p.client.note(fmt.Sprintf("layer %s from %s: %v; trying another place", shortDigest(blob.Digest), places[0].endpoint, err))
-	}
-}
-
-func (p *pull) tryLayer(ctx context.Context, blob image.Descriptor, diffID string, places []*lazySession) (err error) {
-	layer, staged, err := p.stage()
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, p.drop(layer, staged))
-		}
-	}()
-	source := &download{ctx: ctx, pull: p, blob: blob, places: places}
-	defer source.Close()
-	got, unpacked := importer.Packed(ctx, source, staged, layer, p.client.note)
-	if source.offset < blob.Size {
-		return unpacked // it ended early
-	}
-	d, err := staged.Seal(blob.MediaType)
-	switch {
-	case err != nil:
-		return err
-	case unpacked != nil && d.Size != blob.Size: // the disk is full
-		return unpacked
-	case d.Digest != blob.Digest:
-		return fmt.Errorf("%w: %s instead of %s", errDigest, d.Digest, blob.Digest)
-	case unpacked != nil:
-		return unpacked
-	case got != diffID:
-		return fmt.Errorf("unpacked it is %s, but the image's configuration says %s", got, diffID)
-	}
-	return layer.Seal(got)
-}
-
-func (p *pull) stage() (*image.StagedLayer, *image.StagedBlob, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	layer, err := p.tx.CreateLayer()
-	if err != nil {
-		return nil, nil, err
-	}
-	blob, err := p.tx.CreateBlob()
-	return layer, blob, err
-}
-
-func (p *pull) drop(layer *image.StagedLayer, blob *image.StagedBlob) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.tx.Drop(layer, blob)
+	return &download{ctx: ctx, pull: p, blob: blob, places: p.places[try:]}, p.places[try].endpoint.String()
 }
 
 // moved tells how far a blob is.

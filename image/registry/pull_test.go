@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/cocker/cocker/image"
+	"github.com/cocker/cocker/image/transfer"
 )
 
 func TestPullEveryType(t *testing.T) {
@@ -33,7 +34,7 @@ func TestPullEveryType(t *testing.T) {
 			d := s.putImage(t, "team/web", "1.0", tt.docker, "", layers...)
 			c, e := newClient(t, nil)
 			ref := s.host() + "/team/web:1.0"
-			img, err := c.Pull(t.Context(), store, ref, HostPlatform())
+			img, err := c.Pull(t.Context(), store, ref, transfer.HostPlatform())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -52,7 +53,7 @@ func TestPullEveryType(t *testing.T) {
 			wantOCI(t, store, ref)
 			wantClean(t, store, 1)
 			s.misbehave(nil)
-			if _, err := c.Pull(t.Context(), store, ref, HostPlatform()); err != nil || e.count(Started) != 3 {
+			if _, err := c.Pull(t.Context(), store, ref, transfer.HostPlatform()); err != nil || e.count(Started) != 3 {
 				t.Errorf("again: %v, %d blobs", err, e.count(Started))
 			}
 		})
@@ -80,7 +81,7 @@ func TestPullIndex(t *testing.T) {
 		Manifests     []image.Descriptor `json:"manifests"`
 	}
 	index.SchemaVersion, index.MediaType = 2, image.MediaTypeIndex
-	for _, p := range []string{"s390x", "arm/v6", "arm/v7", HostPlatform().Architecture} {
+	for _, p := range []string{"s390x", "arm/v6", "arm/v7", transfer.HostPlatform().Architecture} {
 		if strings.Count(p, "/") == 1 {
 			p = "linux/" + p
 		}
@@ -90,7 +91,7 @@ func TestPullIndex(t *testing.T) {
 	d := s.putJSON(t, "multi", "1", image.MediaTypeIndex, index)
 	c, e := newClient(t, nil)
 	pull := func(ref, platform string) (*image.Image, error) {
-		p, err := ParsePlatform(platform)
+		p, err := transfer.ParsePlatform(platform)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -100,7 +101,7 @@ func TestPullIndex(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantFile(t, img, 0, "arch", HostPlatform().Architecture)
+	wantFile(t, img, 0, "arch", transfer.HostPlatform().Architecture)
 	if img, err = pull("multi@"+d.Digest, ""); err != nil || img.Reference != s.host()+"/multi@"+d.Digest {
 		t.Errorf("by the index's digest: %+v, %v", img, err)
 	}
@@ -132,16 +133,16 @@ func TestPullNoTag(t *testing.T) {
 		s.putImage(t, "web", tag, false, "", l)
 	}
 	c, _ := newClient(t, nil)
-	img, err := c.Pull(t.Context(), store, s.host()+"/web", HostPlatform())
+	img, err := c.Pull(t.Context(), store, s.host()+"/web", transfer.HostPlatform())
 	if err != nil || img.Reference != s.host()+"/web:1.10" {
 		t.Fatalf("%+v, %v; want the highest version", img, err)
 	}
-	_, err = c.Pull(t.Context(), store, s.host()+"/web:2", HostPlatform())
+	_, err = c.Pull(t.Context(), store, s.host()+"/web:2", transfer.HostPlatform())
 	if err == nil || !strings.Contains(err.Error(), "no tag 2; of 3 tags the highest is 1.10") {
 		t.Errorf("an absent tag: %v", err)
 	}
 	s.putImage(t, "web", "latest", false, "", l)
-	if img, err = c.Pull(t.Context(), store, s.host()+"/web", HostPlatform()); err != nil || img.Reference != s.host()+"/web:latest" {
+	if img, err = c.Pull(t.Context(), store, s.host()+"/web", transfer.HostPlatform()); err != nil || img.Reference != s.host()+"/web:latest" {
 		t.Errorf("%+v, %v; want latest", img, err)
 	}
 	wantClean(t, store, 2)
@@ -155,7 +156,7 @@ func TestNoEndMark(t *testing.T) {
 		data := l.plain[:len(l.plain)-cut]
 		s.putImage(t, "a", name, false, "", testLayer{image.MediaTypeLayerGzip, data, pack(t, data, "gzip")})
 		c, _ := newClient(t, nil)
-		_, err := c.Pull(t.Context(), store, s.host()+"/a:"+name, HostPlatform())
+		_, err := c.Pull(t.Context(), store, s.host()+"/a:"+name, transfer.HostPlatform())
 		if (err == nil) != (name != "content") {
 			t.Errorf("without its %s: %v", name, err)
 		}
@@ -170,11 +171,11 @@ func TestLayersThatAreHereAreNotFetched(t *testing.T) {
 	s.putImage(t, "a", "1", false, "", base, one)
 	s.putImage(t, "a", "2", false, "", base, two, two) // one of them twice
 	c, e := newClient(t, nil)
-	if _, err := c.Pull(t.Context(), store, s.host()+"/a:1", HostPlatform()); err != nil {
+	if _, err := c.Pull(t.Context(), store, s.host()+"/a:1", transfer.HostPlatform()); err != nil {
 		t.Fatal(err)
 	}
 	s.misbehave(nil)
-	img, err := c.Pull(t.Context(), store, s.host()+"/a:2", HostPlatform())
+	img, err := c.Pull(t.Context(), store, s.host()+"/a:2", transfer.HostPlatform())
 	if err != nil || len(img.Layers) != 3 {
 		t.Fatalf("%+v, %v", img, err)
 	}
@@ -199,11 +200,11 @@ func TestClaimedLayer(t *testing.T) {
 	s.putImage(t, "a", "claim", false, "", claim)
 	c, _ := newClient(t, nil)
 	for _, tag := range []string{"secret", "public"} {
-		if _, err := c.Pull(t.Context(), store, s.host()+"/a:"+tag, HostPlatform()); err != nil {
+		if _, err := c.Pull(t.Context(), store, s.host()+"/a:"+tag, transfer.HostPlatform()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	_, err := c.Pull(t.Context(), store, s.host()+"/a:claim", HostPlatform())
+	_, err := c.Pull(t.Context(), store, s.host()+"/a:claim", transfer.HostPlatform())
 	if err == nil || !strings.Contains(err.Error(), "but the image's configuration says "+image.DigestOf(secret.plain)) {
 		t.Errorf("Pull: %v", err)
 	}
@@ -222,7 +223,7 @@ func TestPullsAndRemovalsAtOnce(t *testing.T) {
 		wg.Go(func() {
 			c, _ := newClient(t, nil)
 			for range 8 {
-				img, err := c.Pull(t.Context(), store, s.host()+"/a:"+tag, HostPlatform())
+				img, err := c.Pull(t.Context(), store, s.host()+"/a:"+tag, transfer.HostPlatform())
 				if err != nil && !errors.Is(err, image.ErrNotFound) && !errors.Is(err, image.ErrIncomplete) { // removed since
 					t.Error(err)
 				}
@@ -260,7 +261,7 @@ func TestHostileImages(t *testing.T) {
 		"escape": `entry "../escape"`, "notar": "no tar archive", "types": "does not know", "foreign": "for Windows",
 		"fewer": "0 layers in its manifest, 1 in its configuration", "windows": "for windows", "chart": "no image that can be run",
 	} {
-		_, err := c.Pull(t.Context(), store, s.host()+"/bad:"+tag, HostPlatform())
+		_, err := c.Pull(t.Context(), store, s.host()+"/bad:"+tag, transfer.HostPlatform())
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v; want %q", tag, err, want)
 		}
@@ -278,7 +279,7 @@ func TestCancelledPullLeavesNothing(t *testing.T) {
 			cancel()
 		}
 	}
-	if _, err := c.Pull(ctx, store, s.host()+"/a:1", HostPlatform()); !errors.Is(err, context.Canceled) {
+	if _, err := c.Pull(ctx, store, s.host()+"/a:1", transfer.HostPlatform()); !errors.Is(err, context.Canceled) {
 		t.Errorf("Pull: %v", err)
 	}
 	wantClean(t, store, 0)
@@ -290,7 +291,7 @@ func TestPushAndPullBack(t *testing.T) {
 	two := layerOf(t, map[string]string{"two": "2"}, string(types.DockerLayer))
 	d := s.putImage(t, "a", "1", false, "", one, two)
 	c, e := newClient(t, nil)
-	img, err := c.Pull(t.Context(), store, s.host()+"/a:1", HostPlatform())
+	img, err := c.Pull(t.Context(), store, s.host()+"/a:1", transfer.HostPlatform())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -307,7 +308,7 @@ func TestPushAndPullBack(t *testing.T) {
 		t.Errorf("again: %v, %d blobs sent", err, e.count(Started)-started)
 	}
 	back := image.Open(t.TempDir())
-	if img, err = c.Pull(t.Context(), back, target, HostPlatform()); err != nil || img.Digest != p.Digest {
+	if img, err = c.Pull(t.Context(), back, target, transfer.HostPlatform()); err != nil || img.Digest != p.Digest {
 		t.Fatalf("%+v, %v", img, err)
 	}
 	wantFile(t, img, 0, "one", "1")
@@ -325,7 +326,7 @@ func TestPushRetries(t *testing.T) {
 	store, s := image.Open(needRoot(t)), newServer(t)
 	s.putImage(t, "a", "1", false, "", layerOf(t, map[string]string{"f": "x"}, image.MediaTypeLayerGzip))
 	c, _ := newClient(t, nil)
-	if _, err := c.Pull(t.Context(), store, s.host()+"/a:1", HostPlatform()); err != nil {
+	if _, err := c.Pull(t.Context(), store, s.host()+"/a:1", transfer.HostPlatform()); err != nil {
 		t.Fatal(err)
 	}
 	s.misbehave(failing(2, 503, nil)) // each address twice
@@ -343,14 +344,14 @@ func TestDamagedStoreIsMended(t *testing.T) {
 	l := layerOf(t, map[string]string{"f": "x"}, image.MediaTypeLayerGzip)
 	s.putImage(t, "a", "1", false, "", l)
 	c, _ := newClient(t, nil)
-	img, err := c.Pull(t.Context(), store, s.host()+"/a:1", HostPlatform())
+	img, err := c.Pull(t.Context(), store, s.host()+"/a:1", transfer.HostPlatform())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := os.RemoveAll(img.Layers[0]); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Pull(t.Context(), store, s.host()+"/a:1", HostPlatform()); err != nil {
+	if _, err := c.Pull(t.Context(), store, s.host()+"/a:1", transfer.HostPlatform()); err != nil {
 		t.Error(err)
 	}
 	wantClean(t, store, 1)

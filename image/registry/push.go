@@ -17,12 +17,6 @@ import (
 	"github.com/cocker/cocker/image"
 )
 
-// Pushed is what a registry has got.
-type Pushed struct {
-	Reference string // in full
-	Digest    string
-}
-
 // Push gives an image of the store to a registry, under the name ref, or, if that is
 // "", under its own. What the registry has already is not sent. The manifest
 // goes last, so a push that breaks off leaves nothing there that can be pulled.

@@ -23,6 +23,7 @@ import (
 
 	"github.com/cocker/cocker/config"
 	"github.com/cocker/cocker/image"
+	"github.com/cocker/cocker/image/transfer"
 )
 
 // needRoot returns a directory for a store: unpacking keeps owners.
@@ -182,7 +183,7 @@ func (s *server) putImage(t testing.TB, repo, tag string, docker bool, platform 
 	if docker {
 		m.MediaType, configType = string(types.DockerManifestSchema2), string(types.DockerConfigJSON)
 	}
-	p, err := ParsePlatform(platform)
+	p, err := transfer.ParsePlatform(platform)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/cocker/cocker/config"
 	"github.com/cocker/cocker/image"
 	"github.com/cocker/cocker/image/registry"
+	"github.com/cocker/cocker/image/transfer"
 )
 
 // Client pulls and pushes images.
@@ -24,13 +25,19 @@ type Config struct {
 }
 
 // Event is something to show while an image is moved.
-type Event = registry.Event
+type Event = transfer.Event
 
 // Platform is what an image is to run on.
-type Platform = registry.Platform
+type Platform = transfer.Platform
 
 // Pushed is what a place has got.
-type Pushed = registry.Pushed
+type Pushed = transfer.Pushed
+
+// HostPlatform is this machine's.
+func HostPlatform() Platform { return transfer.HostPlatform() }
+
+// ParsePlatform reads "[linux/]ARCHITECTURE[/VARIANT]"; "" is the host's.
+func ParsePlatform(text string) (Platform, error) { return transfer.ParsePlatform(text) }
 
 // New makes a client.
 func New(c Config) *Client {

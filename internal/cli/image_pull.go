@@ -9,7 +9,6 @@ import (
 
 	"github.com/cocker/cocker/config"
 	"github.com/cocker/cocker/image"
-	"github.com/cocker/cocker/image/registry"
 	"github.com/cocker/cocker/image/remote"
 	"github.com/cocker/cocker/internal/paths"
 )
@@ -40,7 +39,7 @@ returns, the images survive a power cut; if it fails, nothing is left.
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeImages,
 		RunE: func(c *cobra.Command, refs []string) error {
-			p, err := registry.ParsePlatform(platform)
+			p, err := remote.ParsePlatform(platform)
 			if err != nil {
 				return err
 			}

@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/term"
 
-	"github.com/cocker/cocker/image/registry"
+	"github.com/cocker/cocker/image/transfer"
 )
 
 // transfers shows blobs on their way: on a terminal a bar for each one that moves,
@@ -49,20 +49,20 @@ func newTransfers(w *os.File) *transfers {
 }
 
 // tell takes in what happened.
-func (t *transfers) tell(e registry.Event) {
+func (t *transfers) tell(e transfer.Event) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch e.Kind {
-	case registry.Begun:
+	case transfer.Begun:
 		t.print(oneLine(e.Text))
-	case registry.Note:
+	case transfer.Note:
 		t.print("cocker: note: " + oneLine(e.Text))
-	case registry.Present:
+	case transfer.Present:
 		t.print(shortDigest(e.Digest) + " is here already")
-	case registry.Finished:
+	case transfer.Finished:
 		t.set(e).finished = true
 		t.print(fmt.Sprintf("%s %s", shortDigest(e.Digest), byteSize(e.Total)))
-	case registry.Started, registry.Moving:
+	case transfer.Started, transfer.Moving:
 		t.set(e)
 	}
 	if t.width != nil && t.now().Sub(t.shown) >= redraw {
@@ -70,7 +70,7 @@ func (t *transfers) tell(e registry.Event) {
 	}
 }
 
-func (t *transfers) set(e registry.Event) *moving {
+func (t *transfers) set(e transfer.Event) *moving {
 	for _, m := range t.blobs {
 		if m.digest == e.Digest {
 			m.done, m.total = e.Done, e.Total

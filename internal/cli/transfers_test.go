@@ -6,17 +6,17 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cocker/cocker/image/registry"
+	"github.com/cocker/cocker/image/transfer"
 )
 
 func TestTransfersPlain(t *testing.T) {
 	var b bytes.Buffer
 	tr := &transfers{w: &b, now: time.Now, start: time.Now()}
 	digest := "sha256:" + strings.Repeat("a", 64)
-	for _, e := range []registry.Event{
-		{Kind: registry.Begun, Text: "r/web:1 from r"}, {Kind: registry.Present, Digest: "sha256:bb"},
-		{Kind: registry.Started, Digest: digest, Total: 2048}, {Kind: registry.Moving, Digest: digest, Done: 1024, Total: 2048},
-		{Kind: registry.Note, Text: "a\x1b[2J"}, {Kind: registry.Finished, Digest: digest, Done: 2048, Total: 2048},
+	for _, e := range []transfer.Event{
+		{Kind: transfer.Begun, Text: "r/web:1 from r"}, {Kind: transfer.Present, Digest: "sha256:bb"},
+		{Kind: transfer.Started, Digest: digest, Total: 2048}, {Kind: transfer.Moving, Digest: digest, Done: 1024, Total: 2048},
+		{Kind: transfer.Note, Text: "a\x1b[2J"}, {Kind: transfer.Finished, Digest: digest, Done: 2048, Total: 2048},
 	} {
 		tr.tell(e)
 	}
@@ -32,15 +32,15 @@ func TestTransfersOnATerminal(t *testing.T) {
 	var b bytes.Buffer
 	clock := time.Unix(0, 0)
 	tr := &transfers{w: &b, now: func() time.Time { return clock }, start: clock, width: func() int { return 60 }}
-	tell := func(e registry.Event) {
+	tell := func(e transfer.Event) {
 		clock = clock.Add(time.Second)
 		tr.tell(e)
 	}
-	tell(registry.Event{Kind: registry.Moving, Digest: "sha256:a", Done: 50, Total: 100})
+	tell(transfer.Event{Kind: transfer.Moving, Digest: "sha256:a", Done: 50, Total: 100})
 	if got := b.String(); got != "sha256:a            [=============>              ] 50B/100B\n" {
 		t.Errorf("got %q", got)
 	}
-	tell(registry.Event{Kind: registry.Moving, Digest: "sha256:b", Done: 0, Total: 100})
+	tell(transfer.Event{Kind: transfer.Moving, Digest: "sha256:b", Done: 0, Total: 100})
 	if got := b.String(); !strings.Contains(got, "\x1b[1A") || strings.Count(got, "\n") != 4 || !strings.Contains(got, "50B/200B, 25B/s") {
 		t.Errorf("got %q", got)
 	}
