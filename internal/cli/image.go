@@ -11,7 +11,6 @@ import (
 
 	"github.com/cocker/cocker/image"
 	"github.com/cocker/cocker/internal/paths"
-	"github.com/cocker/cocker/launch"
 )
 
 func imageCommand(s *streams) *cobra.Command {
@@ -21,13 +20,13 @@ func imageCommand(s *streams) *cobra.Command {
 		Long: `Images are kept in /var/lib/cocker/oci, a standard OCI image layout that
 other tools read: skopeo inspect oci:/var/lib/cocker/oci:demo:1.0`,
 		Args: func(c *cobra.Command, args []string) error {
-			return fmt.Errorf("say what to do: pull, push, import, ls, inspect, history, tag, rename, rm or demo (see \"%s --help\")", c.CommandPath())
+			return fmt.Errorf("say what to do: pull, push, import, ls, inspect, history, tag, rename, rm, prune or demo (see \"%s --help\")", c.CommandPath())
 		},
 		RunE: func(*cobra.Command, []string) error { return nil },
 	}
 	for _, add := range []func(*streams) *cobra.Command{
 		imageListCommand, imagePullCommand, imagePushCommand, imageImportCommand, imageDemoCommand, imageRemoveCommand,
-		imageInspectCommand, imageHistoryCommand, imageTagCommand, imageRenameCommand,
+		imageInspectCommand, imageHistoryCommand, imageTagCommand, imageRenameCommand, imagePruneCommand,
 	} {
 		command.AddCommand(add(s))
 	}
@@ -123,19 +122,6 @@ An image that a running container stands on is refused.`,
 		},
 	}
 	return asRoot(command)
-}
-
-// layersInUse are the layers that running containers stand on, by what their
-// launchers wrote down: an image may have got another name or content since.
-func layersInUse() ([]string, error) {
-	states, err := launch.States()
-	var layers []string
-	for _, state := range states {
-		if state.Running() || state.Leader == 0 { // 0: it is about to start
-			layers = append(layers, state.Layers...)
-		}
-	}
-	return layers, err
 }
 
 func imageInspectCommand(s *streams) *cobra.Command {
