@@ -38,11 +38,34 @@ func clashes(taken map[string]*Problem, c *Container, entries []*entry) []error 
 		}
 		taken[what] = p
 	}
+	errs = append(errs, unequalLimits(taken, c, entries)...)
 	if a := c.Network.Address; a.IsValid() {
 		claim("the address "+a.String(), find(entries, "network", "address").problem(nil, ""))
 	}
 	for i, port := range c.Network.Ports {
 		claim(port.place(), find(entries, "network", "ports").problem([]any{i}, ""))
+	}
+	return errs
+}
+
+// unequalLimits reports a volume that two containers would limit in turn: which
+// limit it has would be a matter of who has started last.
+func unequalLimits(taken map[string]*Problem, c *Container, entries []*entry) []error {
+	var errs []error
+	for i, m := range c.Mounts {
+		if m.DiskMax == 0 {
+			continue
+		}
+		p := find(entries, "", "mount").problem([]any{i, "disk_max"}, "volume %s", m.Source)
+		limit := FormatSize(m.DiskMax)
+		other := taken["limit "+m.Source]
+		if other == nil {
+			p.Text = limit
+			taken["limit "+m.Source] = p
+		} else if other.Text != limit {
+			p.Text = fmt.Sprintf("the volume %s has another limit in %s, %s; give it one", m.Source, place(other), other.Text)
+			errs = append(errs, p)
+		}
 	}
 	return errs
 }

@@ -31,8 +31,9 @@ type MountType string
 
 // The values of the key mount.type.
 const (
-	MountBind  MountType = "bind"
-	MountTmpfs MountType = "tmpfs"
+	MountBind   MountType = "bind"
+	MountVolume MountType = "volume"
+	MountTmpfs  MountType = "tmpfs"
 )
 
 // Protocol is the transport protocol of a published port.
@@ -51,9 +52,9 @@ type Container struct {
 	Sources     []string // absolute paths: the file first, then its drop-ins in merge order
 	Description string
 	Images      []string // references as written, lowest first; at least one
-	Entrypoint  []string // what comes before Command; nil: the image's; empty: nothing
 	Pull        PullPolicy
 	PullTimeout string   // as systemd.service(5) TimeoutStartSec=: "30min", "infinity"; "": the default
+	Entrypoint  []string // what comes before Command; nil: the image's; empty: nothing
 	Command     []string // nil: the image's
 	Init        InitMode
 	NotifyReady bool   // the container sends READY=1 itself
@@ -94,11 +95,13 @@ type Port struct {
 // Mount is one [[mount]] table.
 type Mount struct {
 	Type     MountType
-	Source   string // absolute path on the host; bind only
+	Source   string // absolute path on the host of a bind, name of a volume
 	Target   string // absolute path in the container
 	ReadOnly bool
 	IDMap    *bool  // bind only: whether an owner's number is the same inside; nil: see MapsIDs
 	Size     uint64 // bytes; tmpfs only; 0: the kernel's default
+	Mode     uint32 // permissions; tmpfs only; 0: 1777
+	DiskMax  uint64 // bytes; volume only; 0: its limit stays as it is
 }
 
 // Resources is the [resources] table. A zero value means: not set.
@@ -118,6 +121,7 @@ type Resources struct {
 	IOWriteBandwidthMax []DeviceLimit
 	IOReadIOPSMax       []DeviceLimit
 	IOWriteIOPSMax      []DeviceLimit
+	DiskMax             uint64 // bytes of the writable layer; 0: no limit
 }
 
 // DeviceLimit is how much one disk may be used, as IOReadBandwidthMax= and the

@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -79,11 +80,11 @@ func (w *encoder) process(c *Container) {
 	} else {
 		w.list("images", c.Images)
 	}
-	if c.Entrypoint != nil {
 	if c.Pull != PullMissing {
 		w.text("pull", string(c.Pull))
 	}
 	w.text("pull_timeout", c.PullTimeout)
+	if c.Entrypoint != nil {
 		w.key("entrypoint", quoteList(c.Entrypoint))
 	}
 	w.list("command", c.Command)
@@ -137,6 +138,12 @@ func (w *encoder) mount(m Mount) {
 	if m.Size != 0 {
 		w.text("size", FormatSize(m.Size))
 	}
+	if m.Mode != 0 {
+		w.text("mode", fmt.Sprintf("%04o", m.Mode))
+	}
+	if m.DiskMax != 0 {
+		w.text("disk_max", FormatSize(m.DiskMax))
+	}
 }
 
 func (w *encoder) resources(r Resources) {
@@ -156,6 +163,9 @@ func (w *encoder) resources(r Resources) {
 	w.deviceLimits("io_write_bandwidth_max", r.IOWriteBandwidthMax)
 	w.deviceLimits("io_read_iops_max", r.IOReadIOPSMax)
 	w.deviceLimits("io_write_iops_max", r.IOWriteIOPSMax)
+	if r.DiskMax != 0 {
+		w.text("disk_max", FormatSize(r.DiskMax))
+	}
 }
 
 func (w *encoder) deviceLimits(name string, limits []DeviceLimit) {

@@ -44,6 +44,13 @@ read_only = true
 type = "tmpfs"
 target = "/tmp"
 size = "1.5M"
+mode = "0750"
+
+[[mount]]
+type = "volume"
+source = "data_1.x-y"
+target = "/data"
+disk_max = "1G"
 
 [resources]
 memory_max = "512M"
@@ -61,6 +68,7 @@ io_read_bandwidth_max = ["/dev/vda 10M", "/srv  1.5K"]
 io_write_bandwidth_max = ["/srv/a%b 1G"]
 io_read_iops_max = ["/dev/vda 100"]
 io_write_iops_max = ["/dev/vda 1K"]
+disk_max = 10485760
 
 [unit]
 after = ["cocker-db.service", "b.service"]
@@ -93,7 +101,8 @@ func fullContainer() *Container {
 		},
 		Mounts: []Mount{
 			{Type: MountBind, Source: "/srv/www", Target: "/usr/share/nginx/html", ReadOnly: true},
-			{Type: MountTmpfs, Target: "/tmp", Size: 3 << 19},
+			{Type: MountTmpfs, Target: "/tmp", Size: 3 << 19, Mode: 0o750},
+			{Type: MountVolume, Source: "data_1.x-y", Target: "/data", DiskMax: 1 << 30},
 		},
 		Resources: Resources{
 			MemoryMax: "512M", MemoryHigh: "1048576", CPUQuota: "50%", CPUWeight: 200,
@@ -101,6 +110,7 @@ func fullContainer() *Container {
 			MemoryLow: "10%", MemoryMin: "1M", MemorySwapMax: "0", MemoryNodes: "0,2-3",
 			IOReadBandwidthMax: []DeviceLimit{{"/dev/vda", "10M"}, {"/srv", "1.5K"}}, IOWriteBandwidthMax: []DeviceLimit{{"/srv/a%b", "1G"}},
 			IOReadIOPSMax: []DeviceLimit{{"/dev/vda", "100"}}, IOWriteIOPSMax: []DeviceLimit{{"/dev/vda", "1K"}},
+			DiskMax: 10 << 20,
 		},
 		Unit:    []Directive{{"After", "cocker-db.service"}, {"After", "b.service"}, {"ConditionPathExists", "!/etc/no%i"}},
 		Service: []Directive{{"Restart", "on-failure"}, {"TimeoutStopSec", "5"}, {"CPUAccounting", "true"}},
@@ -267,5 +277,22 @@ func TestCheck(t *testing.T) {
 		if !strings.HasPrefix(p.Error(), want[i]) {
 			t.Errorf("got  %s\nwant %s", p, want[i])
 		}
+	}
+}
+
+// The same limit twice is one limit; another one would win or lose by who starts last.
+func TestCheckVolumeLimits(t *testing.T) {
+	mount := func(limit string) string {
+		return "image = \"a\"\n[[mount]]\ntype = \"volume\"\nsource = \"db\"\ntarget = \"/a\"\n" + limit
+	}
+	root := tree(t, map[string]string{
+		"containers/a.toml": mount("disk_max = \"1G\"\n"), "containers/b.toml": mount("disk_max = \"1024M\"\n"),
+		"containers/c.toml": mount(""), "containers/d.toml": mount("disk_max = \"2G\"\n"),
+	})
+	_, err := Check([]string{root})
+	dir := root + "/containers/"
+	want := dir + "d.toml:6: mount[0].disk_max: the volume db has another limit in " + dir + "a.toml:6, 1G; give it one"
+	if err == nil || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
 	}
 }

@@ -32,13 +32,13 @@ func (b *builder) mounts(e *entry) {
 
 func (b *builder) mount(e *entry, i int, table map[string]any) {
 	var m Mount
-	known := []string{"type", "source", "target", "read_only", "idmap", "size"}
+	known := []string{"type", "source", "target", "read_only", "idmap", "size", "mode", "disk_max"}
 	for _, key := range sortedKeys(table) {
 		switch v := table[key]; key {
 		case "type":
 			m.Type = b.mountType(e, v, i)
 		case "source":
-			m.Source = b.path(e, v, i, key)
+			m.Source = b.source(e, v, i, table)
 		case "target":
 			m.Target = b.target(e, v, i)
 		case "read_only":
@@ -47,7 +47,11 @@ func (b *builder) mount(e *entry, i int, table map[string]any) {
 			flag := b.flag(e, v, i, key)
 			m.IDMap = &flag
 		case "size":
-			m.Size = b.size(e, v, i)
+			m.Size = b.size(e, v, i, key)
+		case "mode":
+			m.Mode = b.mode(e, v, i)
+		case "disk_max":
+			m.DiskMax = b.diskSize(e, v, i, key)
 		default:
 			b.unknown(e, e.path(i, key), known)
 		}
@@ -68,22 +72,53 @@ func (m Mount) MapsIDs() bool {
 	return m.ReadOnly
 }
 
+// mountRule is one thing that a type of mount needs, or does not have.
+type mountRule struct {
+	key   string
+	wrong func(m Mount, given bool) bool
+	text  string
+}
+
+// mountRules say which keys go together.
+func mountRules() []mountRule {
+	isnt := func(t MountType) func(Mount, bool) bool {
+		return func(m Mount, given bool) bool { return given && m.Type != "" && m.Type != t }
+	}
+	is := func(t MountType) func(Mount, bool) bool {
+		return func(m Mount, given bool) bool { return given && m.Type == t }
+	}
+	lacks := func(t MountType) func(Mount, bool) bool {
+		return func(m Mount, given bool) bool { return !given && m.Type == t }
+	}
+	return []mountRule{
+		{"source", lacks(MountBind), "source is missing; name the path of the host"},
+		{"source", lacks(MountVolume), "source is missing; name the volume"},
+		{"source", is(MountTmpfs), "a tmpfs has no source; leave it out"},
+		{"idmap", is(MountTmpfs), "a tmpfs belongs to the container anyway; leave it out"},
+		{"idmap", is(MountVolume), "a volume is always mapped to the container's ids; leave it out"},
+		{"size", isnt(MountTmpfs), "only a tmpfs has a size; leave it out"},
+		{"mode", isnt(MountTmpfs), "only a tmpfs has a mode; leave it out"},
+		{"disk_max", isnt(MountVolume), "only a volume has this limit; leave it out"},
+	}
+}
+
 // checkMount checks which keys go together. It says nothing of a key whose value
 // has been reported.
 func (b *builder) checkMount(e *entry, i int, table map[string]any, m Mount) bool {
 	before := len(b.problems)
 	has := func(key string) bool { _, ok := table[key]; return ok }
-	switch {
-	case !has("type"):
-		b.fail(e, []any{i}, `type is missing; set it to "bind" (a path of the host) or "tmpfs" (memory)`)
-	case m.Type == MountBind && !has("source"):
-		b.fail(e, []any{i}, "source is missing; name the path of the host")
-	case m.Type == MountTmpfs && has("source"):
-		b.fail(e, []any{i, "source"}, "a tmpfs has no source; leave it out")
-	case m.Type == MountTmpfs && has("idmap"):
-		b.fail(e, []any{i, "idmap"}, "a tmpfs belongs to the container anyway; leave it out")
-	case m.Type == MountBind && has("size"):
-		b.fail(e, []any{i, "size"}, "only a tmpfs has a size; leave it out")
+	if !has("type") {
+		b.fail(e, []any{i}, `type is missing; set it to "bind" (a path of the host), "volume" (data with a name) or "tmpfs" (memory)`)
+	}
+	for _, rule := range mountRules() {
+		if !rule.wrong(m, has(rule.key)) {
+			continue
+		}
+		at := []any{i}
+		if has(rule.key) {
+			at = append(at, rule.key)
+		}
+		b.fail(e, at, "%s", rule.text)
 	}
 	if !has("target") {
 		b.fail(e, []any{i}, "target is missing; name the path in the container")
@@ -97,11 +132,31 @@ func (b *builder) checkMount(e *entry, i int, table map[string]any, m Mount) boo
 
 func (b *builder) mountType(e *entry, v any, i int) MountType {
 	s, ok := b.plain(e, v, i, "type")
-	if ok && s != string(MountBind) && s != string(MountTmpfs) {
-		b.fail(e, []any{i, "type"}, `%q is not one of "bind" (a path of the host) and "tmpfs" (memory)`, s)
+	if !ok {
 		return ""
 	}
-	return MountType(s)
+	switch t := MountType(s); t {
+	case MountBind, MountVolume, MountTmpfs:
+		return t
+	}
+	b.fail(e, []any{i, "type"}, `%q is not one of "bind" (a path of the host), "volume" (data with a name) and "tmpfs" (memory)`, s)
+	return ""
+}
+
+// source is a path of the host, or the name of a volume.
+func (b *builder) source(e *entry, v any, i int, table map[string]any) string {
+	if table["type"] != string(MountVolume) {
+		return b.path(e, v, i, "source")
+	}
+	s, ok := b.plain(e, v, i, "source")
+	if !ok {
+		return ""
+	}
+	if err := ValidVolume(s); err != nil {
+		b.fail(e, []any{i, "source"}, "%v", err)
+		return ""
+	}
+	return s
 }
 
 // target refuses the places that cocker itself fills: a mount there would hide
@@ -129,20 +184,49 @@ func (b *builder) flag(e *entry, v any, rest ...any) bool {
 	return flag
 }
 
-// size is the number of bytes of a tmpfs.
-func (b *builder) size(e *entry, v any, i int) uint64 {
+// size is a number of bytes.
+func (b *builder) size(e *entry, v any, rest ...any) uint64 {
 	if n, ok := v.(int64); ok {
 		v = strconv.FormatInt(n, 10)
 	}
-	s, ok := b.plain(e, v, i, "size")
+	s, ok := b.plain(e, v, rest...)
 	if !ok {
 		return 0
 	}
 	n, problem := parseSize(s)
 	if problem != "" {
-		b.fail(e, []any{i, "size"}, "%q %s", s, problem)
+		b.fail(e, rest, "%q %s", s, problem)
 	}
 	return n
+}
+
+// MinDisk is the least that a disk limit may be: a few directories, which every
+// container has, are blocks of the disk too.
+const MinDisk = 1 << 20
+
+// diskSize is the number of bytes that may be written.
+func (b *builder) diskSize(e *entry, v any, rest ...any) uint64 {
+	n := b.size(e, v, rest...)
+	if n != 0 && n < MinDisk {
+		b.fail(e, rest, "%s is too little; use %s or more", FormatSize(n), FormatSize(MinDisk))
+		return 0
+	}
+	return n
+}
+
+// mode is the permissions of a tmpfs, as chmod(1) takes them.
+func (b *builder) mode(e *entry, v any, i int) uint32 {
+	s, ok := v.(string)
+	if !ok {
+		b.fail(e, []any{i, "mode"}, `must be a string of octal digits, such as "0755", not %s`, kind(v))
+		return 0
+	}
+	n, err := strconv.ParseUint(s, 8, 12)
+	if err != nil || n == 0 {
+		b.fail(e, []any{i, "mode"}, `%q is no mode; write octal digits, such as "0755"`, s)
+		return 0
+	}
+	return uint32(n)
 }
 
 func sortedKeys(table map[string]any) []string {

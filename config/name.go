@@ -31,6 +31,23 @@ func ValidName(name string) error {
 	return nil
 }
 
+// ValidVolume tells what is wrong with name as the name of a volume. It becomes the
+// name of a directory: neither "..", nor hidden, nor a path.
+func ValidVolume(name string) error {
+	bad := strings.IndexFunc(name, func(r rune) bool { return !isAlphanumeric(r) && !strings.ContainsRune("_.-", r) })
+	switch {
+	case name == "":
+		return fmt.Errorf("a volume's name may not be empty")
+	case len(name) > maxName:
+		return fmt.Errorf("%q is no valid volume name: longer than %d bytes", name, maxName)
+	case strings.ContainsRune(name, '/'):
+		return fmt.Errorf("%q is a path and no volume name; for a path of the host use type = \"bind\"", name)
+	case bad >= 0 || !isAlphanumeric(rune(name[0])):
+		return fmt.Errorf("%q is no valid volume name; use letters, digits, \"_\", \".\" and \"-\", and begin with a letter or digit", name)
+	}
+	return nil
+}
+
 // badLabel says what is wrong with one label of a host name, or "".
 func badLabel(label string) string {
 	switch {

@@ -19,3 +19,15 @@ func TestValidName(t *testing.T) {
 		}
 	}
 }
+
+func TestValidVolume(t *testing.T) {
+	for name, want := range map[string]bool{
+		"db": true, "1": true, "a_b.c-d": true, "A": true, "a..b": true, strings.Repeat("a", 64): true,
+		strings.Repeat("a", 65): false, "": false, ".": false, "..": false, ".new": false, "-a": false, "_a": false,
+		"a/b": false, "/a": false, "../a": false, "a b": false, "a:b": false, "a\n": false, "a\x00": false, "é": false, "a%i": false,
+	} {
+		if err := ValidVolume(name); (err == nil) != want {
+			t.Errorf("ValidVolume(%q) = %v, want valid: %v", name, err, want)
+		}
+	}
+}

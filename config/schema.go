@@ -50,6 +50,7 @@ var schema = [...]keySpec{ //nolint:gochecknoglobals // a table
 	{"resources", "io_write_bandwidth_max", func(b *builder, e *entry) { b.c.Resources.IOWriteBandwidthMax = b.deviceLimits(e) }},
 	{"resources", "io_read_iops_max", func(b *builder, e *entry) { b.c.Resources.IOReadIOPSMax = b.deviceLimits(e) }},
 	{"resources", "io_write_iops_max", func(b *builder, e *entry) { b.c.Resources.IOWriteIOPSMax = b.deviceLimits(e) }},
+	{"resources", "disk_max", func(b *builder, e *entry) { b.c.Resources.DiskMax = b.diskSize(e, e.value) }},
 	{"install", "wanted_by", func(b *builder, e *entry) { b.c.Install.WantedBy = b.unitNames(e) }},
 	{"install", "required_by", func(b *builder, e *entry) { b.c.Install.RequiredBy = b.unitNames(e) }},
 	{"environment", anyKey, (*builder).environment},
@@ -176,8 +177,8 @@ func (b *builder) checkWhole(entries []*entry) {
 	if find(entries, "", "image") == nil {
 		b.problems = append(b.problems, &Problem{File: b.file, Text: `no image; set image = "NAME:TAG", or images = [...], lowest first`})
 	}
-	b.checkNetwork(entries)
 	b.checkPull(entries)
+	b.checkNetwork(entries)
 	b.checkResources(entries)
 	b.sortEnvironment()
 }

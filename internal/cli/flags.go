@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -48,9 +49,9 @@ func placeFlags() []containerFlag {
 		{"network", "", "MODE", `"bridge" (own address, NAT), "host" or "none"`, func(c *config.Container, v string) error { c.Network.Mode = config.NetworkMode(v); return nil }},
 		{"ip", "", "ADDRESS", "a fixed address (default: leased)", setAddress},
 		{"publish", "p", "[ADDRESS:]PORT:PORT[/udp]", "publish a port: the host's, then the container's", addPort},
-		{"volume", "v", "SOURCE:TARGET[:OPTION,...]", "mount a path of the host; options are ro, rw, idmap, noidmap", addBind},
+		{"volume", "v", "SOURCE:TARGET[:OPTION,...]", "mount a path of the host, or a volume by its name; options are ro, rw, idmap, noidmap", addBind},
 		{"tmpfs", "", "TARGET[:SIZE]", "mount memory", addTmpfs},
-		{"mount", "", "KEY=VALUE,...", "mount with the keys type, source, target, read_only, idmap, size", addMount},
+		{"mount", "", "KEY=VALUE,...", "mount with the keys of [[mount]], such as type, source, target, disk_max", addMount},
 	}
 }
 
@@ -71,6 +72,10 @@ func resourceFlags() []containerFlag {
 		{"io-write-bandwidth-max", "", "PATH LIMIT", "bytes a second to it (IOWriteBandwidthMax=)", func(c *config.Container, v string) error { return addDeviceLimit(&c.Resources.IOWriteBandwidthMax, v) }},
 		{"io-read-iops-max", "", "PATH LIMIT", "reads a second from it (IOReadIOPSMax=)", func(c *config.Container, v string) error { return addDeviceLimit(&c.Resources.IOReadIOPSMax, v) }},
 		{"io-write-iops-max", "", "PATH LIMIT", "writes a second to it (IOWriteIOPSMax=)", func(c *config.Container, v string) error { return addDeviceLimit(&c.Resources.IOWriteIOPSMax, v) }},
+		{"disk-max", "", "SIZE", "how much it may write to its own layer: 10G", func(c *config.Container, v string) (err error) {
+			c.Resources.DiskMax, err = config.ParseSize(v)
+			return err
+		}},
 	}
 }
 
@@ -190,13 +195,16 @@ func addPort(c *config.Container, v string) error {
 }
 
 // addBind takes a source below the current directory when it begins with "./"
-// or "../", as a shell would; other names without "/" would be volumes.
+// or "../", as a shell would; other names without "/" are volumes.
 func addBind(c *config.Container, v string) error {
 	parts := strings.Split(v, ":")
 	if len(parts) < 2 || len(parts) > 3 {
 		return fmt.Errorf("write SOURCE:TARGET or SOURCE:TARGET:ro; for a path with a colon use --mount")
 	}
 	m := config.Mount{Type: config.MountBind, Source: parts[0], Target: parts[1]}
+	if !strings.Contains(m.Source, "/") && m.Source != "." && m.Source != ".." {
+		m.Type = config.MountVolume
+	}
 	if len(parts) == 3 {
 		for option := range strings.SplitSeq(parts[2], ",") {
 			if err := setBindOption(&m, option); err != nil {
@@ -258,14 +266,27 @@ func addMount(c *config.Container, v string) (err error) {
 			m.IDMap = new(bool)
 			*m.IDMap = value == "true" || !given
 		case "size":
-			if m.Size, err = config.ParseSize(value); err != nil {
-				return err
-			}
+			m.Size, err = config.ParseSize(value)
+		case "mode":
+			m.Mode, err = parseMode(value)
+		case "disk_max":
+			m.DiskMax, err = config.ParseSize(value)
 		default:
-			return fmt.Errorf("unknown key %q; known are type, source, target, read_only, idmap, size", key)
+			err = fmt.Errorf("unknown key %q; known are type, source, target, read_only, idmap, size, mode, disk_max", key)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return appendMount(c, m)
+}
+
+func parseMode(v string) (uint32, error) {
+	mode, err := strconv.ParseUint(v, 8, 12)
+	if err != nil || mode == 0 {
+		return 0, fmt.Errorf("%q is no mode; write octal digits, such as 0755", v)
+	}
+	return uint32(mode), nil
 }
 
 func setWeight(to *uint64, v string) error {

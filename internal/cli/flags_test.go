@@ -63,10 +63,11 @@ func fullFlags(envFile string) []string {
 		"--entrypoint=/bin/e", "--entrypoint=-x", "--stop-signal=SIGINT", "-eA=1", "-eA=2", "--env-file=" + envFile,
 		"--ip=10.88.0.9", "-p8080:80", "-p127.0.0.1:53:53/udp",
 		"-v/srv:/srv:ro", "--tmpfs=/tmp:10M", "--mount=type=bind,source=/a:b,target=/c,read_only",
+		"-vdata:/data:ro", "--mount=type=volume,source=db,target=/db,disk_max=1G", "--mount=type=tmpfs,target=/t,mode=0755",
 		"--memory=1G", "--memory-high=50%", "--memory-low=1M", "--memory-min=2M", "--memory-swap-max=0", "--memory-nodes=0",
 		"--cpu-quota=50%", "--cpu-weight=5", "--cpus=0-1", "--tasks-max=99", "--io-weight=7",
 		"--io-read-bandwidth-max=/dev/vda 10M", "--io-read-bandwidth-max=/srv 1M", "--io-write-bandwidth-max=/dev/vda 10M",
-		"--io-read-iops-max=/dev/vda 100", "--io-write-iops-max=/dev/vda 1K",
+		"--io-read-iops-max=/dev/vda 100", "--io-write-iops-max=/dev/vda 1K", "--disk-max=10G",
 		"--unit=After=x.service", "--service=Restart=on-failure", "--wanted-by=a.target", "--required-by=b.target",
 		"img:1,img:2", "cmd", "-v", "arg"}
 }
@@ -156,6 +157,23 @@ func TestBindOptions(t *testing.T) {
 	}
 }
 
+// docker-run(1): a source without a slash is a volume.
+func TestVolumeFlag(t *testing.T) {
+	tests := map[string]config.Mount{
+		"-vdb:/data":    {Type: config.MountVolume, Source: "db", Target: "/data"},
+		"-vdb:/data:ro": {Type: config.MountVolume, Source: "db", Target: "/data", ReadOnly: true},
+		"-v/db:/data":   {Type: config.MountBind, Source: "/db", Target: "/data"},
+		"--mount=type=volume,source=db,target=/data,disk_max=2M": {Type: config.MountVolume, Source: "db", Target: "/data", DiskMax: 2 << 20},
+		"--mount=type=tmpfs,target=/data,size=1M,mode=700":       {Type: config.MountTmpfs, Target: "/data", Size: 1 << 20, Mode: 0o700},
+	}
+	for flag, want := range tests {
+		c, err := parseFlags(t, flag, "img")
+		if err != nil || len(c.Mounts) != 1 || c.Mounts[0] != want {
+			t.Errorf("%s: got %+v, %v, want %+v", flag, c.Mounts, err, want)
+		}
+	}
+}
+
 func TestFlagsRefuse(t *testing.T) {
 	tests := []struct{ flag, want string }{
 		{"--publish=80", "port"},
@@ -163,6 +181,7 @@ func TestFlagsRefuse(t *testing.T) {
 		{"--volume=/srv", "SOURCE:TARGET"},
 		{"--volume=/srv:/x:rx", "not an option"},
 		{"--mount=type=bind,src=/x", "unknown key"},
+		{"--mount=type=tmpfs,target=/x,mode=9", "no mode"}, {"--mount=type=volume,source=a,target=/x,disk_max=x", "size"},
 		{"--ip=10.88", "10.88"},
 		{"--cpu-weight=heavy", "1 to 10000"},
 		{"--cpu-weight=0", "1 to 10000"},
