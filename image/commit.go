@@ -175,12 +175,7 @@ func (idx *index) put(name string, manifest Descriptor) (replaced []Descriptor) 
 	replaced = slices.DeleteFunc(replaced, func(d Descriptor) bool {
 		return d.Digest == manifest.Digest || slices.ContainsFunc(idx.Manifests, func(o Descriptor) bool { return o.name() == "" && o.Digest == d.Digest })
 	})
-	manifest.Annotations = maps.Clone(manifest.Annotations)
-	if manifest.Annotations == nil {
-		manifest.Annotations = map[string]string{}
-	}
-	manifest.Annotations[annotationName] = annotated(name)
-	idx.Manifests = append(append(idx.Manifests, replaced...), manifest)
+	idx.Manifests = append(append(idx.Manifests, replaced...), manifest.Named(name))
 	return replaced
 }
 

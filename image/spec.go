@@ -45,6 +45,19 @@ type Descriptor struct {
 // name is the image's name, "" for an image that lost it to a newer one.
 func (d Descriptor) name() string { return unannotated(d.Annotations[annotationName]) }
 
+// Name is the name that the index of a layout gives an image, "" if it gives none.
+func (d Descriptor) Name() string { return d.name() }
+
+// Named returns the descriptor as the index of a layout has it for an image of that name.
+func (d Descriptor) Named(name string) Descriptor {
+	d.Annotations = maps.Clone(d.Annotations)
+	if d.Annotations == nil {
+		d.Annotations = map[string]string{}
+	}
+	d.Annotations[annotationName] = annotated(name)
+	return d
+}
+
 // Pulled returns the descriptor with the digests by which a registry knows it.
 func (d Descriptor) Pulled(digests ...string) Descriptor {
 	digests = slices.DeleteFunc(slices.Clone(digests), func(digest string) bool { return digest == d.Digest })

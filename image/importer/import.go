@@ -46,7 +46,7 @@ type Options struct {
 // A cancelled ctx is an error. Reading standard input cannot be interrupted: after
 // a cancellation one goroutine may stay in it until the process ends.
 func Import(ctx context.Context, store *image.Store, source, ref string, opts Options) (*image.Image, error) {
-	src, err := openSource(ctx, store, source, opts)
+	src, err := Open(ctx, store, source, opts)
 	if err != nil {
 		return nil, fmt.Errorf("import %s: %w", source, err)
 	}

@@ -50,7 +50,7 @@ func addLayer(ctx context.Context, tx *image.Transaction, source io.Reader, opts
 	if err != nil {
 		return layer{}, err
 	}
-	if entries == 0 {
+	if entries == 0 && !opts.digestKnown { // "docker build" makes layers of nothing
 		return layer{}, errors.New("there is nothing in the archive")
 	}
 	if err := packed.Close(); err != nil {

@@ -33,6 +33,19 @@ func Packed(ctx context.Context, source io.Reader, blob *image.StagedBlob, layer
 	return diffID, err
 }
 
+// Plain takes in a layer as "docker save" has it: an uncompressed tar of a known diff
+// id. Its blob is compressed. The error is ErrDiffID if the tar is another one.
+func Plain(ctx context.Context, tx *image.Transaction, source io.Reader, diffID string, note func(string)) (image.Descriptor, error) {
+	l, err := addLayer(ctx, tx, source, Options{Note: note, digestKnown: true})
+	if err == nil && l.diffID != diffID {
+		err = fmt.Errorf("%w: %s instead of %s", ErrDiffID, l.diffID, diffID)
+	}
+	return l.descriptor, err
+}
+
+// ErrDiffID says that a layer is not the one that the image's configuration names.
+var ErrDiffID = errors.New("unpacked it has another digest")
+
 // copyPacked reads a few pieces ahead of the one who unpacks.
 func copyPacked(w *io.PipeWriter, source io.Reader, blob io.Writer) (err error) {
 	ahead := newBackground(w)

@@ -13,8 +13,8 @@ import (
 	"github.com/cocker/cocker/image/pack"
 )
 
-// openSource returns the uncompressed tar of a source.
-func openSource(ctx context.Context, store *image.Store, source string, opts Options) (io.ReadCloser, error) {
+// Open returns the uncompressed tar of a source that [Import] takes.
+func Open(ctx context.Context, store *image.Store, source string, opts Options) (io.ReadCloser, error) {
 	if source == "-" {
 		stdin := opts.Stdin
 		if stdin == nil {
