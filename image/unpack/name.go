@@ -14,6 +14,10 @@ const (
 	maxDepth   = 256
 )
 
+// CleanName returns the name of an entry as an unpacker may use it: relative, without
+// "." and "..". "" is the root of what is unpacked.
+func CleanName(name string) (string, error) { return cleanName(name) }
+
 // cleanName returns an entry's name without "." and empty elements; "" is the
 // layer's root. A name that points out of the layer is refused, not bent: an
 // honest archiver does not write it.
