@@ -47,7 +47,7 @@ func (t *Transaction) CommitAll(images []Named) (err error) {
 			return err
 		}
 	}
-	if err := t.sync(); err != nil {
+	if err := t.area.sync(); err != nil {
 		return err
 	}
 	lock, err := t.area.store.lockExclusive()
@@ -105,6 +105,7 @@ func (t *Transaction) publish(images []Named) error {
 	for _, i := range images {
 		replaced = append(replaced, idx.put(i.Name, i.Manifest)...)
 	}
+	replaced = slices.DeleteFunc(replaced, func(d Descriptor) bool { return slices.Contains(t.preserved, d.Digest) })
 	gone := s.forget(idx, replaced)
 	if err := s.writeIndex(idx); err != nil {
 		return err

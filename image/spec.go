@@ -138,6 +138,7 @@ type RootFS struct {
 // History is one line of how the image came to be.
 type History struct {
 	Created    *time.Time `json:"created,omitempty"`
+	Author     string     `json:"author,omitempty"`
 	CreatedBy  string     `json:"created_by,omitempty"`
 	Comment    string     `json:"comment,omitempty"`
 	EmptyLayer bool       `json:"empty_layer,omitempty"`

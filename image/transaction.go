@@ -11,8 +11,6 @@ import (
 	"path/filepath"
 	"strconv"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/cocker/cocker/image/internal/durable"
 )
 
@@ -24,6 +22,8 @@ type Transaction struct {
 	layers []*StagedLayer
 	blobs  []*StagedBlob
 	kept   []Layer
+
+	preserved []string // see Preserve
 }
 
 // Begin starts a transaction. It makes the store if there is none yet and clears
@@ -198,6 +198,11 @@ type Layer struct{ Blob, DiffID string }
 // ErrVanished if it is there no more; the transaction can go on then.
 func (t *Transaction) Keep(l Layer) { t.kept = append(t.kept, l) }
 
+// Preserve says that images, by the digests of their manifests, stay in the store
+// even if they lose their name and all of their layers belong to others too: a
+// container stands on them.
+func (t *Transaction) Preserve(digests ...string) { t.preserved = append(t.preserved, digests...) }
+
 // checkKept is called with the lock held.
 func (t *Transaction) checkKept() error {
 	for _, l := range t.kept {
@@ -211,16 +216,3 @@ func (t *Transaction) checkKept() error {
 // Forget takes back what Keep said of all layers.
 func (t *Transaction) Forget() { t.kept = nil }
 
-// sync makes the content of all staged layers durable: one syncfs(2), because an
-// fsync for each file takes minutes. Kernels from 5.8 report write errors here.
-func (t *Transaction) sync() error {
-	f, err := os.Open(t.area.layers())
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := unix.Syncfs(int(f.Fd())); err != nil {
-		return os.NewSyscallError("syncfs "+t.area.layers(), err)
-	}
-	return nil
-}
