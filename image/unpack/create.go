@@ -60,7 +60,7 @@ func (t *tree) openOrMakeDir(p place) (int, error) {
 // not show what the layers below have in theirs.
 func (t *tree) makeDir(p place) (int, error) {
 	st, err := p.stat()
-	opaque := err == nil && isWhiteoutNode(st)
+	opaque := err == nil && isWhiteoutNode(st) && !t.plain
 	if err := t.clear(p); err != nil {
 		return -1, err
 	}

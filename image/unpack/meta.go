@@ -76,7 +76,7 @@ func (t *tree) setAttrs(n node, hdr *tar.Header) error {
 		if count++; count > maxAttributes {
 			return fmt.Errorf("more than %d extended attributes", maxAttributes)
 		}
-		if !KeepAttr(name) {
+		if !KeepAttr(name) && (!t.plain || !plainAttr(name)) {
 			t.noteAttr(name, hdr.Name)
 			continue
 		}
@@ -107,6 +107,12 @@ func KeepAttr(name string) bool {
 		return false
 	}
 	return strings.HasPrefix(name, "user.") || name == "security.capability"
+}
+
+// plainAttr says what a tree that is no layer has besides. Its access control lists
+// name users by the ids that it has on the disk, as its owners do.
+func plainAttr(name string) bool {
+	return strings.HasPrefix(name, "user.") || name == "system.posix_acl_access" || name == "system.posix_acl_default"
 }
 
 // setTimes sets both times to the entry's; archives seldom have the time of access.

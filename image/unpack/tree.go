@@ -13,6 +13,7 @@ import (
 type tree struct {
 	root   int // its descriptor; everything is relative to it
 	limits budget
+	plain  bool // see Options
 	note   func(string)
 	noted  map[string]bool      // attributes that note was told of
 	dirs   map[string]time.Time // directories whose time is set at the end
@@ -30,7 +31,7 @@ func openTree(dir string, opts Options) (*tree, error) {
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: dir, Err: err}
 	}
-	t := &tree{root: fd, last: -1, note: opts.Note, noted: map[string]bool{}, dirs: map[string]time.Time{"": impliedTime()}}
+	t := &tree{root: fd, last: -1, plain: opts.Plain, note: opts.Note, noted: map[string]bool{}, dirs: map[string]time.Time{"": impliedTime()}}
 	if t.note == nil {
 		t.note = func(string) {}
 	}
@@ -125,7 +126,7 @@ func (t *tree) makeImplied(p place) error {
 	case err == unix.ENOENT:
 	case err != nil:
 		return os.NewSyscallError("stat", err)
-	case isWhiteoutNode(st):
+	case isWhiteoutNode(st) && !t.plain:
 	case st.Mode&unix.S_IFMT == unix.S_IFLNK:
 		return errors.New("a symbolic link that leads to no directory is in its place")
 	default:

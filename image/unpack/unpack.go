@@ -36,6 +36,10 @@ type Options struct {
 	// EndMayLack takes a tar that ends after a whole entry without an end mark, for
 	// one whose digest shows that it is whole: umoci 0.4 writes such layers.
 	EndMayLack bool
+
+	// Plain takes the tar of a tree that is no layer: nothing in it is a whiteout, and
+	// access control lists are kept.
+	Plain bool
 }
 
 // ErrTruncated says that the archive ends before its end mark.
@@ -113,7 +117,7 @@ func (t *tree) add(hdr *tar.Header, content io.Reader) error {
 	if err != nil {
 		return err
 	}
-	if isWhiteout(base) {
+	if isWhiteout(base) && !t.plain {
 		return t.addWhiteout(parent, parentName, base)
 	}
 	return t.create(place{parent: parent, base: base, name: name}, hdr, content)
