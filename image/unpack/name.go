@@ -20,13 +20,17 @@ func CleanName(name string) (string, error) { return cleanName(name) }
 
 // cleanName returns an entry's name without "." and empty elements; "" is the
 // layer's root. A name that points out of the layer is refused, not bent: an
-// honest archiver does not write it.
+// honest archiver does not write it, but for "/" as the name of the root ("umoci
+// insert" of a directory).
 func cleanName(name string) (string, error) {
 	if name == "" {
 		return "", errors.New("the name is empty")
 	}
 	if len(name) > maxPath {
 		return "", fmt.Errorf("the name is longer than %d bytes", maxPath)
+	}
+	if strings.Trim(name, "/") == "" {
+		return "", nil
 	}
 	if name[0] == '/' {
 		return "", errors.New("the name is absolute")

@@ -167,6 +167,22 @@ func TestTree(t *testing.T) {
 	}
 }
 
+// "umoci insert" of a directory calls the root "/", and nothing else by an absolute name.
+func TestRootIsSlash(t *testing.T) {
+	dir := needRoot(t)
+	root := e(tar.TypeDir, "/", "")
+	root.Mode = 0o750
+	if _, err := Tar(dir, bytes.NewReader(makeTar(t, root, file("f", "x"))), Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o750 {
+		t.Errorf("the root has mode %v, %v", info.Mode(), err)
+	}
+	if got := listTree(t, dir); !strings.HasPrefix(got, "f ") {
+		t.Errorf("the layer has %q", got)
+	}
+}
+
 func TestMetadata(t *testing.T) {
 	dir := needRoot(t)
 	h := file("d/f", "x")
