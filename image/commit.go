@@ -3,7 +3,6 @@ package image
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"slices"
@@ -98,7 +97,7 @@ func (t *Transaction) publish(images []Named) error {
 	if err := t.area.writeJournal(t.news(idx, images)); err != nil {
 		return err
 	}
-	if err := t.rename(); err != nil {
+	if err := t.rename(idx); err != nil {
 		return err
 	}
 	var replaced []Descriptor
@@ -134,16 +133,23 @@ func (t *Transaction) news(idx *index, images []Named) journal {
 	return p.journal()
 }
 
-// rename gives layers and blobs their final names. A layer that exists is as
-// good as ours; a blob is replaced, which mends one that was damaged.
-func (t *Transaction) rename() error {
+// rename gives layers and blobs their final names. A layer that an image names is as
+// good as ours; a directory that no image names is replaced, as nobody knows how it came
+// there. A blob is replaced, which mends one that was damaged.
+func (t *Transaction) rename(idx *index) error {
 	s := t.area.store
 	for _, l := range t.layers {
 		if l.dropped {
 			continue
 		}
 		err := os.Rename(l.path, s.layer(l.hex))
-		if err != nil && !errors.Is(err, fs.ErrExist) {
+		if err == nil || isDir(s.layer(l.hex)) && s.partsOf(idx.Manifests).layers[l.hex] {
+			continue
+		}
+		if !exists(s.layer(l.hex)) {
+			return err
+		}
+		if err := exchange(l.path, s.layer(l.hex)); err != nil {
 			return err
 		}
 	}

@@ -156,7 +156,7 @@ func TestCommitCutShort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(tx.area.writeJournal(tx.news(idx, []Named{{Name: "new:1"}})), tx.rename()); err != nil {
+	if err := errors.Join(tx.area.writeJournal(tx.news(idx, []Named{{Name: "new:1"}})), tx.rename(idx)); err != nil {
 		t.Fatal(err)
 	}
 	if layers, blobs, _ := contents(t, s); len(layers) != 2 || len(blobs) != 6 {

@@ -67,6 +67,20 @@ func (a *area) remove() error {
 	return err
 }
 
+// sync makes the content of all staged layers durable: one syncfs(2), because an
+// fsync for each file takes minutes. Kernels from 5.8 report write errors here.
+func (a *area) sync() error {
+	f, err := os.Open(a.layers())
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := unix.Syncfs(int(f.Fd())); err != nil {
+		return os.NewSyscallError("syncfs "+a.layers(), err)
+	}
+	return nil
+}
+
 // leftovers takes over every area whose process died. The caller holds the
 // exclusive lock, and may release it before it removes them.
 func (s *Store) leftovers() ([]*area, error) {

@@ -25,7 +25,7 @@ func stage(t testing.TB, tx *Transaction, config RunConfig, layers ...string) De
 			t.Fatal(err)
 		}
 		id := DigestOf([]byte("tar of " + text))
-		if err := errors.Join(os.WriteFile(filepath.Join(l.Path(), "file"), []byte(text), 0o600), l.Seal(id)); err != nil {
+		if err := errors.Join(writeLayer(l.Path(), text), l.Seal(id)); err != nil {
 			t.Fatal(err)
 		}
 		file.RootFS.DiffIDs = append(file.RootFS.DiffIDs, id)
@@ -33,6 +33,13 @@ func stage(t testing.TB, tx *Transaction, config RunConfig, layers ...string) De
 	}
 	m.Config = stageJSON(t, tx, MediaTypeConfig, file)
 	return stageJSON(t, tx, MediaTypeManifest, m)
+}
+
+// writeLayer makes the same tree each time, times and all.
+func writeLayer(dir, text string) error {
+	then := time.Unix(1e9, 0)
+	file := filepath.Join(dir, "file")
+	return errors.Join(os.WriteFile(file, []byte(text), 0o600), os.Chtimes(file, then, then), os.Chmod(dir, 0o755), os.Chtimes(dir, then, then))
 }
 
 func stageJSON(t testing.TB, tx *Transaction, mediaType string, v any) Descriptor {

@@ -215,4 +215,3 @@ func (t *Transaction) checkKept() error {
 
 // Forget takes back what Keep said of all layers.
 func (t *Transaction) Forget() { t.kept = nil }
-
