@@ -11,11 +11,13 @@ import (
 )
 
 // errLocked is part of an error that says that somebody else holds the lock.
-var errLocked = errors.New("is being started or removed by another process")
+var errLocked = errors.New("is being started, removed or committed by another process")
 
 // lockData locks the data directory of a container, which is made first if create
 // is set. The lock is on the directory itself: closing it, or the end of the
 // process, is all it takes to unlock, and no file is left behind.
+//
+// Who creates it waits for those who read it (OpenData), not for another launcher.
 func lockData(container string, create bool) (*os.File, error) {
 	dir := writable(container)
 	for {
@@ -31,7 +33,7 @@ func lockData(container string, create bool) (*os.File, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		if err := lockFor(lock, create); err != nil {
 			lock.Close()
 			return nil, fmt.Errorf("container %s %w", container, errLocked)
 		}
@@ -39,6 +41,21 @@ func lockData(container string, create bool) (*os.File, error) {
 			return lock, nil
 		}
 		lock.Close() // another process has removed it before we had the lock
+	}
+}
+
+// lockFor takes the lock alone. If it cannot be had alone but shared, only readers
+// have it, and they end.
+func lockFor(lock *os.File, wait bool) error {
+	fd := int(lock.Fd())
+	err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
+	if err == nil || !wait || unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB) != nil {
+		return err
+	}
+	for {
+		if err := unix.Flock(fd, unix.LOCK_EX); err != unix.EINTR {
+			return err
+		}
 	}
 }
 

@@ -25,6 +25,7 @@ func verbs() []verb {
 		{"run", "CONTAINER", runForeground},
 		{"cleanup", "CONTAINER", func(_ context.Context, name string) error { return cleanUpUnit(name) }},
 		{"remove", "CONTAINER", func(_ context.Context, name string) error { return RemoveTransient(name) }},
+		{"await", "PID:START", func(_ context.Context, process string) error { return await(process) }},
 		{"network-up", "NETWORK", func(_ context.Context, name string) error { return networkUp(name) }},
 		{"network-down", "NETWORK", func(_ context.Context, name string) error { return networkDown(name) }},
 	}

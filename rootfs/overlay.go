@@ -39,10 +39,12 @@ func layerNames(root string, layers []string) ([]string, error) {
 // overlayOptions are the mount options for count layers linked as l/0 (lowest)
 // to l/count-1, with the stage as the working directory. overlayfs wants the
 // topmost layer first. index and metacopy are off whatever the kernel's default
-// is: both tie the upper layer to one set of lower layers for ever.
+// is: both tie the upper layer to one set of lower layers for ever. So is
+// redirect_dir: a renamed directory would leave what is in it under its old name, and
+// no image has a form for that; rename(2) gives EXDEV instead, and mv(1) copies.
 func overlayOptions(count int) string {
 	var b strings.Builder
-	b.WriteString("index=off,metacopy=off,lowerdir=")
+	b.WriteString("index=off,metacopy=off,redirect_dir=off,lowerdir=")
 	for i := count - 1; i >= 0; i-- {
 		b.WriteString(stageLinks + "/" + strconv.Itoa(i))
 		if i > 0 {

@@ -35,6 +35,16 @@ type Spec struct {
 	Terminal      string // the terminal to show at /dev/console; "": none
 }
 
+// MountPoints are the directories and files of a container, as absolute paths, that
+// something is mounted on; Assemble makes those that the image lacks.
+func MountPoints(mounts []config.Mount) []string {
+	points := []string{"/proc", "/sys", "/dev", "/run"}
+	for i := range mounts {
+		points = append(points, mounts[i].Target)
+	}
+	return points
+}
+
 // Note is something the user should know although it is no error.
 type Note string
 

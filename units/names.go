@@ -36,6 +36,9 @@ func TransientService(name string) string { return transientPrefix + name + serv
 // Scope is the unit of a container started by "cocker run" in the foreground.
 func Scope(name string) string { return transientPrefix + name + scopeSuffix }
 
+// Freeze is the transient unit that keeps a container frozen.
+func Freeze(name string) string { return "cocker-freeze@" + name + serviceSuffix }
+
 // Network is the unit that sets up a network.
 func Network(network string) string { return networkPrefix + network + serviceSuffix }
 

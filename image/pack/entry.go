@@ -16,13 +16,20 @@ import (
 
 const (
 	whiteoutPrefix = ".wh."
-	opaqueAttr     = "trusted.overlay.opaque"
+	overlayAttrs   = "trusted.overlay."
+	opaqueAttr     = overlayAttrs + "opaque"
+	whiteoutAttr   = overlayAttrs + "whiteout"
+	redirectAttr   = overlayAttrs + "redirect"
+	metacopyAttr   = overlayAttrs + "metacopy"
 	attrRecord     = "SCHILY.xattr."
 )
 
 // header is the entry of a node without link target, size and device. The PAX
 // format keeps nanoseconds and names of any length.
-func header(name string, kind byte, st unix.Stat_t) *tar.Header {
+func (p *packer) header(name string, kind byte, st unix.Stat_t) *tar.Header {
+	if p.writable {
+		st.Uid, st.Gid = p.owner(st.Uid, name), p.owner(st.Gid, name)
+	}
 	return &tar.Header{
 		Typeflag: kind,
 		Name:     name,
@@ -47,14 +54,14 @@ func (p *packer) special(parent int, base, name string, st unix.Stat_t) error {
 		if err != nil {
 			return entryError("read link", name, err)
 		}
-		hdr = header(name, tar.TypeSymlink, st)
+		hdr = p.header(name, tar.TypeSymlink, st)
 		hdr.Linkname = target
 	case unix.S_IFIFO:
-		hdr = header(name, tar.TypeFifo, st)
+		hdr = p.header(name, tar.TypeFifo, st)
 	case unix.S_IFCHR:
-		hdr = header(name, tar.TypeChar, st)
+		hdr = p.header(name, tar.TypeChar, st)
 	case unix.S_IFBLK:
-		hdr = header(name, tar.TypeBlock, st)
+		hdr = p.header(name, tar.TypeBlock, st)
 	default:
 		return fmt.Errorf("%q is of an unknown type, mode %o", name, st.Mode)
 	}
@@ -80,7 +87,7 @@ func isOpaque(fd int) bool {
 // whiteout writes an empty file with the owner and time of what it stands for.
 func (p *packer) whiteout(name string, st unix.Stat_t) error {
 	st.Mode = 0
-	return p.tar.WriteHeader(header(name, tar.TypeReg, st))
+	return p.tar.WriteHeader(p.header(name, tar.TypeReg, st))
 }
 
 func readlink(parent int, base string) (string, error) {
@@ -120,9 +127,9 @@ func (p *packer) attributes(fd int, hdr *tar.Header) error {
 
 // noteAttr tells of each attribute once: on some hosts every file has a label.
 func (p *packer) noteAttr(attr, entry string) {
-	if attr != opaqueAttr && !p.noted[attr] {
+	if !strings.HasPrefix(attr, overlayAttrs) && !p.noted[attr] {
 		p.noted[attr] = true
-		p.note(fmt.Sprintf("%s: the extended attribute %s is not imported, here and elsewhere", entry, attr))
+		p.note(fmt.Sprintf("%s: the extended attribute %s is left out, here and elsewhere", entry, attr))
 	}
 }
 

@@ -27,7 +27,7 @@ func Dir(ctx context.Context, w io.Writer, dir string, note func(string)) error 
 	if err != nil {
 		return &os.PathError{Op: "open", Path: dir, Err: err}
 	}
-	p := &packer{ctx: ctx, tar: tar.NewWriter(w), note: note, links: map[inode]string{}, noted: map[string]bool{}}
+	p := newPacker(ctx, w, note)
 	if err := p.dir(fd, "."); err != nil {
 		return fmt.Errorf("read %s: %w", dir, err)
 	}
@@ -43,6 +43,15 @@ type packer struct {
 	links  map[inode]string // first name of each file that has several
 	noted  map[string]bool  // attributes that note was told of
 	buffer []byte
+
+	writable bool // what a container's writable layer holds is packed, see Upper
+}
+
+func newPacker(ctx context.Context, w io.Writer, note func(string)) *packer {
+	if note == nil {
+		note = func(string) {}
+	}
+	return &packer{ctx: ctx, tar: tar.NewWriter(w), note: note, links: map[inode]string{}, noted: map[string]bool{}}
 }
 
 // dir packs an open directory and closes it.
@@ -73,15 +82,22 @@ func (p *packer) dir(fd int, name string) error {
 }
 
 func (p *packer) dirEntry(fd int, name string, st unix.Stat_t) error {
-	hdr := header(name+"/", tar.TypeDir, st)
+	if err := p.dirHeader(fd, name, st); err != nil {
+		return err
+	}
+	if isOpaque(fd) {
+		return p.whiteout(name+"/.wh..wh..opq", st)
+	}
+	return nil
+}
+
+func (p *packer) dirHeader(fd int, name string, st unix.Stat_t) error {
+	hdr := p.header(name+"/", tar.TypeDir, st)
 	if err := p.attributes(fd, hdr); err != nil {
 		return entryError("attributes of", name, err)
 	}
 	if err := p.tar.WriteHeader(hdr); err != nil {
 		return fmt.Errorf("entry %q: %w", name, err)
-	}
-	if isOpaque(fd) {
-		return p.whiteout(name+"/.wh..wh..opq", st)
 	}
 	return nil
 }
@@ -103,11 +119,11 @@ func (p *packer) element(parent int, base, name string) error {
 		}
 		return p.dir(fd, name)
 	case unix.S_IFSOCK:
-		p.note(fmt.Sprintf("%s: sockets are not imported", name))
+		p.note(fmt.Sprintf("%s: sockets are left out", name))
 		return nil
 	}
 	if first, ok := p.linkedTo(st, name); ok {
-		hdr := header(name, tar.TypeLink, st)
+		hdr := p.header(name, tar.TypeLink, st)
 		hdr.Linkname = first
 		return p.tar.WriteHeader(hdr)
 	}
@@ -154,7 +170,7 @@ func (p *packer) file(parent int, base, name string) error {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return entryError("read", name, errChanged)
 	}
-	hdr := header(name, tar.TypeReg, st)
+	hdr := p.header(name, tar.TypeReg, st)
 	hdr.Size = st.Size
 	if err := p.attributes(fd, hdr); err != nil {
 		return entryError("attributes of", name, err)
