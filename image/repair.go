@@ -120,6 +120,13 @@ func (s *Store) sweep(inUse func() ([]string, error), dryRun bool, swept *Swept)
 }
 
 func (s *Store) findStrays(idx *index) (parts, error) {
+	found, err := s.present()
+	found.subtract(s.partsOf(idx.Manifests))
+	return found, err
+}
+
+// present is all that there is, whether an image needs it or not.
+func (s *Store) present() (parts, error) {
 	found := newParts()
 	for dir, set := range map[string]map[string]bool{s.unpacked(): found.layers, s.blobs(): found.blobs} {
 		names, err := namesIn(dir)
@@ -132,7 +139,6 @@ func (s *Store) findStrays(idx *index) (parts, error) {
 			}
 		}
 	}
-	found.subtract(s.partsOf(idx.Manifests))
 	return found, nil
 }
 

@@ -131,7 +131,7 @@ func printPruned(w io.Writer, p pruned, now time.Time) error {
 	}
 	var rows [][]string
 	for _, i := range p.Images {
-		rows = append(rows, []string{i.Reference, shortDigest(i.Digest), ago(now, i.LastUsed)})
+		rows = append(rows, []string{i.Reference, shortDigest(i.Digest), ago(now, i.LastUsed) + " ago"})
 	}
 	if err := printTable(w, []string{"IMAGE", "DIGEST", "LAST USED"}, rows); err != nil {
 		return err
