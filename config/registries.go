@@ -13,8 +13,14 @@ const DefaultRegistry = "docker.io"
 
 // Registries says how registries are reached: /etc/cocker/registries.toml.
 type Registries struct {
-	Default string              // the registry of names that have none
-	ByHost  map[string]Registry // by the host, with its port, that names begin with
+	Default string                   // the registry of names that have none
+	ByHost  map[string]Registry      // by the host, with its port, that names begin with
+	SSH     map[string]SSHRepository // by what is between ssh:// and the name of an image, or the host in it
+}
+
+// SSHRepository is a directory of images on another machine, which ssh leads to.
+type SSHRepository struct {
+	Directory string // absolute, there; "": the usual one
 }
 
 // Registry is one registry, or a mirror of one.
@@ -57,7 +63,7 @@ func LoadRegistries(path string) (*Registries, error) {
 }
 
 func newRegistries() *Registries {
-	return &Registries{Default: DefaultRegistry, ByHost: map[string]Registry{}}
+	return &Registries{Default: DefaultRegistry, ByHost: map[string]Registry{}, SSH: map[string]SSHRepository{}}
 }
 
 // ParseRegistries checks a text as if it were the file registries.toml.
@@ -78,8 +84,10 @@ func (s *source) registries() (*Registries, error) {
 			r.Default = b.registryHost(e, e.value)
 		case e.table == "" && e.key == "registry":
 			b.registryTables(e, r)
+		case e.table == "" && e.key == "ssh":
+			b.sshTables(e, r)
 		default:
-			b.unknown(e, e.path(), []string{"default", "registry"})
+			b.unknown(e, e.path(), []string{"default", "registry", "ssh"})
 		}
 	}
 	if err := b.joined(); err != nil {
@@ -106,6 +114,38 @@ func (b *builder) registryTables(e *entry, r *Registries) {
 			r.ByHost[host] = b.registry(e, host, table)
 		}
 	}
+}
+
+// sshTables reads every [ssh."HOST"].
+func (b *builder) sshTables(e *entry, r *Registries) {
+	tables, ok := e.value.(map[string]any)
+	if !ok {
+		b.fail(e, nil, `must be tables; write [ssh."me@images.example.com"] on a line of its own`)
+		return
+	}
+	for _, host := range slices.Sorted(maps.Keys(tables)) {
+		table, ok := tables[host].(map[string]any)
+		switch problem := badPlace(host); {
+		case problem != "":
+			b.fail(e, []any{host}, `%q is no host: %s; write [ssh."[USER@]HOST[:PORT]"] with quotes`, host, problem)
+		case !ok:
+			b.fail(e, []any{host}, "must be a table; write [ssh.%q] on a line of its own and its keys below", host)
+		default:
+			r.SSH[host] = b.sshRepository(e, host, table)
+		}
+	}
+}
+
+func (b *builder) sshRepository(e *entry, host string, table map[string]any) (r SSHRepository) {
+	for _, key := range sortedKeys(table) {
+		switch v := table[key]; key {
+		case "directory":
+			r.Directory = b.path(e, v, host, key)
+		default:
+			b.unknown(e, e.path(host, key), []string{"directory"})
+		}
+	}
+	return r
 }
 
 func isHostName(host string) bool { return host != "" && badHost(host) == "" }

@@ -16,6 +16,8 @@ mirrors = ["http://127.0.0.1:65001", "https://mirror.example.com/hub/cache/", "o
 ca = "/etc/ssl/own.pem"
 [registry.localhost]
 insecure = true
+[ssh."me@images.example.com:2222"]
+directory = "/srv/images"
 `)
 	want := &Registries{Default: "registry.example.com:5000", ByHost: map[string]Registry{
 		"docker.io": {Mirrors: []Mirror{
@@ -23,7 +25,7 @@ insecure = true
 		}},
 		"registry.example.com:5000": {CA: "/etc/ssl/own.pem"},
 		"localhost":                 {Insecure: true},
-	}}
+	}, SSH: map[string]SSHRepository{"me@images.example.com:2222": {Directory: "/srv/images"}}}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v", got, err)
 	}
@@ -59,6 +61,11 @@ func TestRegistriesProblems(t *testing.T) {
 		{"[registry.'a.b']\nmirrors = ['u:p@x']", `"u:p@x" is no mirror`},
 		{"[registry.'a.b']\ninsecure = 'yes'", `/r.toml:2: registry."a.b".insecure: must be true or false`},
 		{"[registry.'a.b']\nca = 'own.pem'", `/r.toml:2: registry."a.b".ca: "own.pem" must be an absolute path`},
+		{"ssh = 1", "/r.toml:1: ssh: must be tables"},
+		{"[ssh]\n'a' = 1", "/r.toml:2: ssh.a: must be a table"},
+		{"[ssh.'-oProxyCommand=x']\n", `"-oProxyCommand=x" is no host: the host after ssh://`},
+		{"[ssh.'h']\ndir = '/x'", `/r.toml:2: unknown key "dir" in ssh.h`},
+		{"[ssh.'h']\ndirectory = 'x'", `/r.toml:2: ssh.h.directory: "x" must be an absolute path`},
 		{"[registry.'a.b'\n", "/r.toml:1: not valid TOML"},
 	} {
 		_, err := ParseRegistries("/r.toml", c.text)

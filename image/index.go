@@ -112,7 +112,7 @@ func comparePreference(tagA, tagB string) int {
 	if tagA == latest || tagB == latest {
 		return boolRank(tagA == latest) - boolRank(tagB == latest)
 	}
-	return compareTags(tagA, tagB)
+	return CompareTags(tagA, tagB)
 }
 
 const latest = "latest"

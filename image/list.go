@@ -79,7 +79,7 @@ func compareNames(a, b Descriptor) int {
 	if c := strings.Compare(nameA, nameB); c != 0 {
 		return c
 	}
-	if c := compareTags(tagA, tagB); c != 0 {
+	if c := CompareTags(tagA, tagB); c != 0 {
 		return c
 	}
 	return strings.Compare(a.Digest, b.Digest)

@@ -74,14 +74,14 @@ func TestCompareTags(t *testing.T) {
 	}
 	for i, a := range order {
 		for j, b := range order {
-			if got, want := compareTags(a, b), sign(i-j); got != want {
-				t.Errorf("compareTags(%q, %q) = %d, want %d", a, b, got, want)
+			if got, want := CompareTags(a, b), sign(i-j); got != want {
+				t.Errorf("CompareTags(%q, %q) = %d, want %d", a, b, got, want)
 			}
 		}
 	}
 	shuffled := slices.Clone(order)
 	slices.Reverse(shuffled)
-	slices.SortFunc(shuffled, compareTags)
+	slices.SortFunc(shuffled, CompareTags)
 	if !slices.Equal(shuffled, order) {
 		t.Errorf("sorted: %v", shuffled)
 	}

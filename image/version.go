@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// compareTags orders tags by version: a number by its value (1.9 < 1.10), more
+// CompareTags orders tags by version: a number by its value (1.9 < 1.10), more
 // parts after fewer (1.2 < 1.2.1), a suffix before its plain version (1.2-rc1 <
 // 1.2), and what does not start with a digit before all versions. A leading v
 // counts for nothing unless it is the only difference.
-func compareTags(a, b string) int {
+func CompareTags(a, b string) int {
 	mainA, suffixA := splitVersion(a)
 	mainB, suffixB := splitVersion(b)
 	return cmp.Or(

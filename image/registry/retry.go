@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -49,15 +51,22 @@ func sleep(ctx context.Context, d time.Duration) error {
 type retrier struct {
 	patience
 
-	inner http.RoundTripper
-	told  func(text string) // of each repetition
+	inner   http.RoundTripper
+	told    func(text string) // of each repetition
+	reached atomic.Bool       // somebody has answered
 }
 
 // RoundTrip implements http.RoundTripper.
 func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
 	for n := 0; ; n++ {
 		resp, err := r.inner.RoundTrip(req)
+		if err == nil {
+			r.reached.Store(true)
+		}
 		wanted, again := transient(resp, err)
+		if errors.Is(err, syscall.ECONNREFUSED) && !r.reached.Load() {
+			again = false // a wrong port, most often: there is nothing to wait for
+		}
 		if !again || n+1 >= r.tries || req.Context().Err() != nil || !rewind(req) {
 			return resp, err
 		}
@@ -120,7 +129,7 @@ func passes(err error) bool {
 		header      tls.RecordHeaderError
 	)
 	switch {
-	case errors.Is(err, context.Canceled), errors.Is(err, errPlain):
+	case errors.Is(err, context.Canceled), errors.Is(err, errPlain), errors.Is(err, errAsked):
 		return false
 	case errors.As(err, &certificate), errors.As(err, &authority), errors.As(err, &header):
 		return false

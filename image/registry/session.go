@@ -35,7 +35,13 @@ type lazySession struct {
 	err  error
 }
 
+// open asks for what a scope of the repository allows.
 func (l *lazySession) open(ctx context.Context, c *Client, scope string) (*session, error) {
+	return l.openFor(ctx, c, "repository:"+l.endpoint.repository+":"+scope)
+}
+
+// openFor asks for a scope as tokens have it.
+func (l *lazySession) openFor(ctx context.Context, c *Client, scope string) (*session, error) {
 	l.once.Do(func() { l.s, l.err = c.open(ctx, l.endpoint, scope) })
 	return l.s, l.err
 }
@@ -86,7 +92,7 @@ func (c *Client) openAs(ctx context.Context, e endpoint, plain bool, scope strin
 		p.tries = min(p.tries, 2) // there is another place to ask
 	}
 	base := transport.NewUserAgent(&retrier{patience: p, inner: g, told: c.retried(e)}, "cocker/"+c.version)
-	s.transport, err = transport.NewWithContext(ctx, repo.Registry, s.auth, base, []string{repo.Scope(scope)})
+	s.transport, err = transport.NewWithContext(ctx, repo.Registry, s.auth, base, []string{scope})
 	if err != nil {
 		g.inner.CloseIdleConnections()
 		return nil, s.explain(g.cause(err))
@@ -106,14 +112,21 @@ func checkRedirect(_ *http.Request, via []*http.Request) error {
 
 // url is an address below the repository.
 func (s *session) url(kind, identifier string) string {
-	u := url.URL{Scheme: s.scheme, Host: s.host, Path: "/v2/" + s.repository + "/" + kind + "/" + identifier}
-	if isDockerHub(s.host) {
-		u.Host = "index.docker.io"
-	}
+	u := s.root()
+	u.Path += s.repository + "/" + kind + "/" + identifier
 	if s.mirrorOf != "" {
 		u.RawQuery = url.Values{"ns": {s.mirrorOf}}.Encode() // a mirror of several registries: as containerd asks
 	}
 	return u.String()
+}
+
+// root is what all addresses begin with.
+func (s *session) root() url.URL {
+	u := url.URL{Scheme: s.scheme, Host: s.host, Path: "/v2/"}
+	if isDockerHub(s.host) {
+		u.Host = "index.docker.io"
+	}
+	return u
 }
 
 // get sends a request. An answer without one of the statuses is an error.
@@ -161,6 +174,8 @@ func (s *session) advice(err error) string {
 			return "its limit for clients without a login: log in, or wait"
 		}
 		return "its limit: wait"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "nothing listens there; are address and port right?"
 	case answersPlain(err):
 		return fmt.Sprintf("it speaks HTTP without TLS; if that is meant to be, set insecure = true below [registry.%q] in /etc/cocker/registries.toml", s.host)
 	case strings.Contains(err.Error(), "x509: certificate signed by unknown authority"):

@@ -21,6 +21,9 @@ const maxAnswer = 8 << 20
 // errPlain says that something would have gone over the network in the clear.
 var errPlain = errors.New("not over HTTP without TLS")
 
+// errAsked says that a question that the library asks twice was not asked again.
+var errAsked = errors.New("it was asked already")
+
 // guard is the transport of one endpoint, below everything else. It decides whether
 // TLS is spoken, whoever asks for what: a redirect, the realm of a token, the library,
 // which would go on without TLS on addresses that it takes for private.
@@ -29,8 +32,9 @@ type guard struct {
 	plain    bool // the endpoint is spoken to without TLS
 	inner    *http.Transport
 
-	mu    sync.Mutex
-	first error // what went wrong first, save what the guard refused
+	mu      sync.Mutex
+	first   error // what went wrong first, save what the guard refused
+	reached bool  // somebody has answered
 }
 
 // newGuard limits each step of a request but not its whole, as a layer may take hours.
@@ -82,8 +86,8 @@ func certificates(path string) (*x509.CertPool, error) {
 // RoundTrip implements http.RoundTripper.
 func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := g.send(req)
+	g.note(err)
 	if err != nil {
-		g.note(err)
 		return nil, err
 	}
 	if !isBlob(req.Context()) {
@@ -95,9 +99,19 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 func (g *guard) note(err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.first == nil && !errors.Is(err, errPlain) {
+	switch {
+	case err == nil:
+		g.reached = true
+	case g.first == nil && !errors.Is(err, errPlain) && !errors.Is(err, errAsked):
 		g.first = err
 	}
+}
+
+// failed says whether nobody has answered so far.
+func (g *guard) failed() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.first != nil && !g.reached
 }
 
 func (g *guard) send(req *http.Request) (*http.Response, error) {
@@ -106,6 +120,8 @@ func (g *guard) send(req *http.Request) (*http.Response, error) {
 	case own && g.plain && req.URL.Scheme == "https": // the library always asks so first
 		req = req.Clone(req.Context())
 		req.URL.Scheme = "http"
+	case own && g.plain && g.failed(): // and without TLS next, which was what failed
+		return nil, fmt.Errorf("%s: %w", req.URL.Host, errAsked)
 	case req.URL.Scheme == "http" && (own && !g.plain || !g.endpoint.mayBePlain()):
 		return nil, fmt.Errorf("%s: %w", req.URL.Host, errPlain)
 	}
@@ -117,7 +133,7 @@ func (g *guard) send(req *http.Request) (*http.Response, error) {
 func (g *guard) cause(err error) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.first != nil && errors.Is(err, errPlain) {
+	if g.first != nil && (errors.Is(err, errPlain) || errors.Is(err, errAsked)) {
 		return g.first
 	}
 	return err

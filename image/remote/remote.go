@@ -5,16 +5,20 @@ package remote
 
 import (
 	"context"
+	"fmt"
+	"strings"
 
 	"github.com/cocker/cocker/config"
 	"github.com/cocker/cocker/image"
 	"github.com/cocker/cocker/image/registry"
+	"github.com/cocker/cocker/image/sshrepo"
 	"github.com/cocker/cocker/image/transfer"
 )
 
 // Client pulls and pushes images.
 type Client struct {
 	registry *registry.Client
+	ssh      *sshrepo.Client
 }
 
 // Config says how places are reached, and who is told how it goes.
@@ -33,6 +37,9 @@ type Platform = transfer.Platform
 // Pushed is what a place has got.
 type Pushed = transfer.Pushed
 
+// Listed is an image that a place has.
+type Listed = transfer.Listed
+
 // HostPlatform is this machine's.
 func HostPlatform() Platform { return transfer.HostPlatform() }
 
@@ -41,7 +48,24 @@ func ParsePlatform(text string) (Platform, error) { return transfer.ParsePlatfor
 
 // New makes a client.
 func New(c Config) *Client {
-	return &Client{registry: registry.New(registry.Config{Registries: c.Registries, Version: c.Version, Progress: c.Progress})}
+	return &Client{
+		registry: registry.New(registry.Config{Registries: c.Registries, Version: c.Version, Progress: c.Progress}),
+		ssh:      sshrepo.New(sshrepo.Config{Registries: c.Registries, Progress: c.Progress}),
+	}
+}
+
+// mover is what every way of moving an image can do.
+type mover interface {
+	Pull(ctx context.Context, store *image.Store, ref string, p Platform) (*image.Image, error)
+	Push(ctx context.Context, store *image.Store, stored, ref string) (*Pushed, error)
+}
+
+// mover picks the way by the name of an image; one that is no name is refused by each.
+func (c *Client) mover(ref string) mover {
+	if strings.HasPrefix(ref, image.SchemeSSH) {
+		return c.ssh
+	}
+	return c.registry
 }
 
 // Pull gets an image into the store, under the name that was asked for; one without a
@@ -49,11 +73,29 @@ func New(c Config) *Client {
 // without an error the image survives a power cut; with one, nothing of it is left in
 // the store.
 func (c *Client) Pull(ctx context.Context, store *image.Store, ref string, p Platform) (*image.Image, error) {
-	return c.registry.Pull(ctx, store, ref, p)
+	return c.mover(ref).Pull(ctx, store, ref, p)
 }
 
 // Push gives an image of the store to a place, under the name ref, or, if that is "",
 // under its own.
 func (c *Client) Push(ctx context.Context, store *image.Store, stored, ref string) (*Pushed, error) {
-	return c.registry.Push(ctx, store, stored, ref)
+	where := ref
+	if where == "" {
+		if found, err := store.Resolve(stored); err == nil {
+			where = found.Reference
+		}
+	}
+	return c.mover(where).Push(ctx, store, stored, ref)
+}
+
+// List returns what a place has: a registry, a repository of one, or ssh:// and a host.
+func (c *Client) List(ctx context.Context, where string, wanted func(name string) bool) ([]Listed, error) {
+	if !strings.HasPrefix(where, image.SchemeSSH) {
+		return c.registry.List(ctx, where, wanted)
+	}
+	place, err := image.ParsePlace(strings.TrimSuffix(where, "/"))
+	if err != nil {
+		return nil, fmt.Errorf("%w; write ssh://[USER@]HOST[:PORT]", err)
+	}
+	return c.ssh.List(ctx, place)
 }

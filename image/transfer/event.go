@@ -15,7 +15,8 @@ type Event struct {
 	Digest string // of the blob; "": it is about the whole
 	Done   int64  // bytes of it so far
 	Total  int64  // its size
-	Text   string // of a note, or the place an image comes from or goes to
+	Text   string // of a note; the place an image comes from or goes to; where a blob is present, if not here
+	Layers int    // of an image
 }
 
 // Kind is what an event says.
@@ -29,6 +30,7 @@ const (
 	Finished             // a blob
 	Present              // a blob that need not be moved
 	Note                 // Text is for the user
+	Sized                // an image that is fetched has so many Layers, of Total bytes with those that are here
 )
 
 // Pushed is what a place has got.
@@ -39,3 +41,14 @@ type Pushed struct {
 
 // ShortDigest is enough of a digest for an error or a note.
 func ShortDigest(digest string) string { return digest[:min(len(digest), len("sha256:")+12)] }
+
+// Listed is an image that a place has.
+type Listed struct {
+	Place  string // what comes before the slash: a registry, or ssh:// and a host
+	Name   string // there
+	Tag    string
+	Digest string // "": the place did not say
+}
+
+// Reference is the name to pull it by.
+func (l Listed) Reference() string { return l.Place + "/" + l.Name + ":" + l.Tag }

@@ -78,6 +78,7 @@ func (f *Fetch) fetch(ctx context.Context, name string) (err error) {
 	if err != nil {
 		return err
 	}
+	f.tellSize()
 	staged := map[image.Layer]bool{}
 	for {
 		if err := f.addLayers(ctx, staged); err != nil {
@@ -90,6 +91,14 @@ func (f *Fetch) fetch(ctx context.Context, name string) (err error) {
 			return err
 		}
 	}
+}
+
+func (f *Fetch) tellSize() {
+	e := Event{Kind: Sized, Layers: len(f.Image.Layers)}
+	for _, blob := range f.Image.Layers {
+		e.Total += blob.Size
+	}
+	f.Progress(e)
 }
 
 // addDocuments stages configuration and manifest.
