@@ -12,6 +12,7 @@ import (
 	"github.com/cocker/cocker/internal/idrange"
 	"github.com/cocker/cocker/internal/linux"
 	"github.com/cocker/cocker/internal/paths"
+	"github.com/cocker/cocker/internal/quota"
 	"github.com/cocker/cocker/netsetup"
 )
 
@@ -96,6 +97,9 @@ func Remove(container string) error {
 	}
 	// The range goes first: its record lies in the directory.
 	if err := idrange.Release(paths.IDRanges, idRecord(container), container); err != nil {
+		return err
+	}
+	if err := quota.Release(writable(container)); err != nil {
 		return err
 	}
 	return linux.RemoveTree(writable(container))

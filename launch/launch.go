@@ -154,6 +154,9 @@ func (l *launcher) claim() (err error) {
 	if state, err := ReadState(l.container.Name); err == nil && state.Running() {
 		return fmt.Errorf("container %s is already running: its PID 1 is process %d", l.container.Name, state.Leader)
 	}
+	if err := limitDisk(l.container); err != nil {
+		return err
+	}
 	layers := l.layers()
 	if err := rootfs.CreateWritable(writable(l.container.Name), layers[len(layers)-1]); err != nil {
 		return err
@@ -245,6 +248,7 @@ func (l *launcher) spec(userns int) *rootfs.Spec {
 		UserNamespace: userns,
 		Init:          paths.Init(),
 		Mounts:        l.container.Mounts,
+		VolumeStore:   volumeData{l.container, l.idBase, l.options.Warn},
 		Files:         l.files(),
 		HostSys:       l.plan.HostSys,
 		NotifySocket:  notifySource(l.container),

@@ -3,6 +3,7 @@ package launch
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -66,7 +67,10 @@ func makePrivate(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	for _, parent := range []string{paths.Writable, paths.Layers} {
+	if err := os.Mkdir(paths.Volumes, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	for _, parent := range []string{paths.Writable, paths.Layers, paths.Volumes} {
 		info, err := os.Stat(parent)
 		if err != nil {
 			return err

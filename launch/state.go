@@ -27,7 +27,8 @@ type State struct {
 	Layers        []string      `json:"layers"`        // the directories the overlay stands on
 	Leader        int           `json:"leader"`        // PID 1 of the container, as the host numbers it; 0: not started yet
 	LeaderStart   uint64        `json:"leader_start"`  // clock ticks since boot; names the process for good
-	IDBase        uint32        `json:"id_base"`       // the host's id of the container's root
+	Volumes       []string      `json:"volumes,omitempty"`
+	IDBase        uint32        `json:"id_base"` // the host's id of the container's root
 	Network       string        `json:"network,omitempty"`
 	Address       string        `json:"address,omitempty"` // with the prefix length
 	HostInterface string        `json:"host_interface,omitempty"`
@@ -35,7 +36,7 @@ type State struct {
 }
 
 func newState(c *config.Container, images []*image.Image, idBase uint32) *State {
-	state := &State{Name: c.Name, Images: c.Images, IDBase: idBase, Ports: c.Network.Ports}
+	state := &State{Name: c.Name, Images: c.Images, IDBase: idBase, Ports: c.Network.Ports, Volumes: volumeNames(c)}
 	for _, image := range images {
 		state.ImageDigests = append(state.ImageDigests, image.Digest)
 		state.Layers = append(state.Layers, image.Layers...)

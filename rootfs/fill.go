@@ -34,7 +34,11 @@ func fill(spec *Spec) ([]Note, error) {
 			return nil, err
 		}
 	}
-	return mountAll(root, spec)
+	volumes, err := openVolumes(root, spec)
+	if err != nil {
+		return nil, err
+	}
+	return mountAll(root, spec, volumes)
 }
 
 // kernelDirectories makes sure that /proc and /sys are directories; cocker-init
@@ -105,7 +109,7 @@ func mountTmpfs(target int, base uint32, mode, size string, attributes int) erro
 }
 
 // mountAll mounts what the [[mount]] tables say, in their order.
-func mountAll(root *Root, spec *Spec) ([]Note, error) {
+func mountAll(root *Root, spec *Spec, volumes map[int]string) ([]Note, error) {
 	var notes []Note
 	for i := range spec.Mounts {
 		mount := &spec.Mounts[i]
@@ -114,6 +118,8 @@ func mountAll(root *Root, spec *Spec) ([]Note, error) {
 		switch mount.Type {
 		case config.MountTmpfs:
 			err = mountUserTmpfs(root, mount, spec.IDBase)
+		case config.MountVolume:
+			err = attachVolume(root, mount, volumes[i], spec)
 		default:
 			note, err = bind(root, mount, spec)
 		}
@@ -141,7 +147,11 @@ func mountUserTmpfs(root *Root, mount *config.Mount, base uint32) error {
 	if mount.ReadOnly {
 		attributes |= unix.MOUNT_ATTR_RDONLY
 	}
-	return mountTmpfs(target, base, "1777", size, attributes)
+	mode := uint32(0o1777)
+	if mount.Mode != 0 {
+		mode = mount.Mode
+	}
+	return mountTmpfs(target, base, fmt.Sprintf("%04o", mode), size, attributes)
 }
 
 // bind binds a file or directory of the host. The source is looked up once: what

@@ -29,6 +29,7 @@ type Spec struct {
 	UserNamespace int    // descriptor of a user namespace with that mapping
 	Init          string // path of cocker-init on the host
 	Mounts        []config.Mount
+	VolumeStore   VolumeStore // where the data of volumes is
 	Files         []File
 	HostSys       bool   // bind the host's /sys: with the host's network a new sysfs is refused
 	NotifySocket  string // the host's socket to show at handoff.NotifySocket; "": none

@@ -51,6 +51,7 @@ func TestPackagesSeeOnlyWhatIsBelow(t *testing.T) {
 		{"internal/paths", nil, "everything may name a path"},
 		{"internal/linux", nil, "system calls know nothing of containers"},
 		{"internal/quota", []string{"internal/linux"}, "it limits directories, whatever they hold"},
+		{"volume", []string{"config", "image/unpack", "internal/linux", "internal/quota"}, "it keeps trees of files; who uses them is others' to tell"},
 		{"units", []string{"config"}, "the mapping from keys to directives is pure"},
 		{"generator", []string{"config", "units", "internal/paths"}, "it runs at every boot before anything else, and must not be able to fail in new ways"},
 		{"scope", []string{"units"}, "it starts what others have decided on"},

@@ -15,6 +15,7 @@ const (
 	Layers     = State + "/layers"             // unpacked layers
 	Writable   = State + "/containers"         // writable layers, one directory for each container
 	IDRanges   = State + "/idranges"           // one link for each id range in use
+	Volumes    = State + "/volumes"            // named volumes, one directory for each
 	Networks   = Runtime + "/networks"         // leases, one directory for each network
 	Registries = "/etc/cocker/registries.toml" // how registries are reached
 	Stage      = Runtime + "/stage"            // where root file systems are assembled, each in a mount namespace of its own
