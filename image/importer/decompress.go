@@ -47,6 +47,11 @@ func openZstd(r io.Reader) (io.Reader, error) {
 	return d.IOReadCloser(), nil
 }
 
+// Decompress returns the tar in a layer, whatever packed it. Closing is up to the source.
+func Decompress(r io.Reader) (io.Reader, error) {
+	return decompress(r, func() error { return nil })
+}
+
 // decompress returns the tar in a stream, whatever packed it.
 func decompress(r io.Reader, closeSource func() error) (io.ReadCloser, error) {
 	buffered := bufio.NewReaderSize(r, chunk)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/cocker/cocker/config"
 	"github.com/cocker/cocker/image"
+	"github.com/cocker/cocker/image/archive"
 	"github.com/cocker/cocker/internal/paths"
 )
 
@@ -75,4 +76,19 @@ func completePush(_ *cobra.Command, args []string, _ string) ([]string, cobra.Sh
 		return nil, noFiles
 	}
 	return without(imageNames(), args), noFiles
+}
+
+// completeImport offers files, the trees of machines, and the names that there are.
+func completeImport(_ *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+	switch {
+	case len(args) == 1:
+		return imageNames(), noFiles
+	case len(args) > 1 || !strings.HasPrefix("machine:", word[:min(len(word), len("machine:"))]) || word == "":
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+	var names []string
+	for _, name := range archive.Machines() {
+		names = append(names, "machine:"+name)
+	}
+	return names, cobra.ShellCompDirectiveDefault
 }

@@ -10,38 +10,60 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cocker/cocker/image"
+	"github.com/cocker/cocker/image/archive"
 	"github.com/cocker/cocker/image/demo"
 	"github.com/cocker/cocker/image/importer"
 	"github.com/cocker/cocker/internal/paths"
 )
 
 func imageImportCommand(s *streams) *cobra.Command {
-	o, labels, asJSON := importer.Options{}, []string{}, false
+	o, labels, asJSON := archive.Options{}, []string{}, false
 	command := &cobra.Command{
-		Use:   "import [flags] PATH|- NAME[:TAG] [COMMAND [ARG...]]",
-		Short: "Make an image of a directory or a tar",
-		Long: `Import makes an image of a directory or of a tar: plain, or compressed by
-gzip, zstd, xz or bzip2; "-" is a tar on the standard input. Owners, modes,
-times, extended attributes, hard links and devices are kept. COMMAND is what
-a container of the image runs if it says nothing else.
+		Use:   "import [flags] SOURCE [NAME[:TAG] [COMMAND [ARG...]]]",
+		Short: "Take in images from archives, directories and tars",
+		Long: `Import takes in images from a file, a directory, or, as "-", the standard
+input. What a source is, and what a file is compressed by (nothing, gzip,
+zstd, xz or bzip2), it finds out by itself:
 
-When the command returns, the image survives a power cut.`,
+- an archive of images: an OCI archive, or what "docker save" and "podman
+  save" write. Without NAME, all of its images are taken, under the names they
+  have there; with NAME:TAG, the one that is in it, under that name; with a
+  NAME alone, each as NAME with the tag that it has there. --image takes only
+  one of several. Everything is checked against its digest;
+- an OCI image layout in a directory, as skopeo and umoci write it: the same;
+- a directory or a tar that holds the files of one container: it becomes the
+  image NAME:TAG of one layer. Owners, modes, times, extended attributes, hard
+  links and devices are kept. COMMAND is what a container of the image runs if
+  it says nothing else;
+- machine:NAME is the directory /var/lib/machines/NAME of systemd-nspawn(1)
+  and machinectl(1), such a tree too. Stop the machine before.
+
+When the command returns, the images survive a power cut; if it fails,
+nothing of them is left.`,
 		Example: `  cocker image import ./rootfs base:1.0 /sbin/init
+  docker save web:1.27 db:16 | cocker image import -
+  cocker image import web.oci.tar registry.example.com/web:1.27
   curl -s https://example.com/root.tar.zst | cocker image import - base:2.0
-  docker export web | cocker image import --env LANG=C.UTF-8 - web:1.0 nginx -g 'daemon off;'`,
-		Args: cobra.MinimumNArgs(2),
+  docker export web | cocker image import --env LANG=C.UTF-8 - web:1.0 nginx -g 'daemon off;'
+  cocker image import machine:debian debian:12`,
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: completeImport,
 		RunE: func(c *cobra.Command, args []string) error {
-			o.Command = commandOf(args[2:])
+			ref := ""
+			if len(args) > 1 {
+				ref, o.Command = args[1], commandOf(args[2:])
+			}
 			var err error
 			if o.Labels, err = labelMap(labels); err != nil {
 				return err
 			}
-			return s.importImage(asJSON, o, func(o importer.Options) (*image.Image, error) {
-				return importer.Import(c.Context(), image.Open(paths.State), args[0], args[1], o)
+			return s.importImages(asJSON, o.Options, func(run importer.Options) ([]*image.Image, error) {
+				return archive.Import(c.Context(), image.Open(paths.State), args[0], ref, archive.Options{Options: run, Image: o.Image})
 			})
 		},
 	}
 	flags := command.Flags()
+	flags.StringVar(&o.Image, "image", "", "take the `image` of an archive that has this name or digest there")
 	flags.StringArrayVar(&o.Entrypoint, "entrypoint", nil, "the program in front of the command, a `word`; once more for each argument of it")
 	flags.StringArrayVarP(&o.Environment, "env", "e", nil, "set a variable, `NAME=VALUE`")
 	flags.StringVarP(&o.WorkDir, "workdir", "w", "", "the `directory` where the command starts")
@@ -66,8 +88,9 @@ static one: a shell, some 300 small tools, and a web server as the command.`,
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return s.importImage(asJSON, importer.Options{}, func(o importer.Options) (*image.Image, error) {
-				return demo.Create(c.Context(), image.Open(paths.State), o)
+			return s.importImages(asJSON, importer.Options{}, func(o importer.Options) ([]*image.Image, error) {
+				i, err := demo.Create(c.Context(), image.Open(paths.State), o)
+				return []*image.Image{i}, err
 			})
 		},
 	}
@@ -75,21 +98,33 @@ static one: a shell, some 300 small tools, and a web server as the command.`,
 	return asRoot(command)
 }
 
-// importImage runs an import, shows how far it is, and says what was made.
-func (s *streams) importImage(asJSON bool, o importer.Options, run func(importer.Options) (*image.Image, error)) error {
+// importImages runs an import, shows how far it is, and says what was made.
+func (s *streams) importImages(asJSON bool, o importer.Options, run func(importer.Options) ([]*image.Image, error)) error {
 	o.Stdin = s.in
-	p := &progress{w: s.err, terminal: isTerminal(s.err), start: time.Now()}
+	p := &progress{w: s.err, terminal: isTerminal(s.err), start: time.Now(), done: "read"}
 	o.Progress, o.Note = p.update, p.note
-	i, err := run(o)
+	images, err := run(o)
 	p.end()
 	if err != nil {
 		return err
 	}
 	if asJSON {
-		return printJSON(s.out, imageDetailsOf(i))
+		return printJSON(s.out, imagesDetails(images))
 	}
-	_, err = fmt.Fprintf(s.out, "%s\n", i.Reference)
-	return err
+	for _, i := range images {
+		if _, err := fmt.Fprintln(s.out, i.Reference); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func imagesDetails(images []*image.Image) []imageDetails {
+	list := []imageDetails{}
+	for _, i := range images {
+		list = append(list, imageDetailsOf(i))
+	}
+	return list
 }
 
 func labelMap(labels []string) (map[string]string, error) {
@@ -104,12 +139,13 @@ func labelMap(labels []string) (map[string]string, error) {
 	return m, nil
 }
 
-// progress shows on a terminal how much has been read. The size of the whole is
+// progress shows on a terminal how much has been moved. The size of the whole is
 // not known, so it is a count and a rate.
 type progress struct {
 	w        io.Writer
 	terminal bool
 	start    time.Time
+	done     string // what is with the bytes: "read", "written"
 
 	mu    sync.Mutex
 	shown time.Time
@@ -128,7 +164,7 @@ func (p *progress) update(bytes int64) {
 	}
 	p.shown, p.drawn = now, true
 	rate := float64(bytes) / max(now.Sub(p.start).Seconds(), 0.001)
-	fmt.Fprintf(p.w, "\r\x1b[K%s read, %s/s", byteSize(bytes), byteSize(int64(rate)))
+	fmt.Fprintf(p.w, "\r\x1b[K%s %s, %s/s", byteSize(bytes), p.done, byteSize(int64(rate)))
 }
 
 func (p *progress) note(text string) {
