@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -58,7 +59,7 @@ func (t *transfers) tell(e transfer.Event) {
 	case transfer.Note:
 		t.print("cocker: note: " + oneLine(e.Text))
 	case transfer.Present:
-		t.print(shortDigest(e.Digest) + " is here already")
+		t.print(shortDigest(e.Digest) + " " + cmp.Or(e.Text, "is here already"))
 	case transfer.Finished:
 		t.set(e).finished = true
 		t.print(fmt.Sprintf("%s %s", shortDigest(e.Digest), byteSize(e.Total)))
