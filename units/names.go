@@ -23,6 +23,7 @@ const (
 	servicePrefix   = "cocker@"
 	transientPrefix = "cocker-"
 	networkPrefix   = "cocker-network@"
+	pruneService    = "cocker-prune.service" // not that of a container "prune"
 	serviceSuffix   = ".service"
 	scopeSuffix     = ".scope"
 )
@@ -32,6 +33,10 @@ func Service(name string) string { return servicePrefix + name + serviceSuffix }
 
 // TransientService is the unit of a container started by "cocker run -d".
 func TransientService(name string) string { return transientPrefix + name + serviceSuffix }
+
+// Taken says that the name of a container's transient unit is that of another unit of
+// cocker.
+func Taken(name string) bool { return TransientService(name) == pruneService }
 
 // Scope is the unit of a container started by "cocker run" in the foreground.
 func Scope(name string) string { return transientPrefix + name + scopeSuffix }
@@ -64,7 +69,7 @@ func ContainerOf(unit string) (name string, ok bool) {
 		return instance(rest, serviceSuffix)
 	}
 	rest, found := strings.CutPrefix(unit, transientPrefix)
-	if !found {
+	if !found || unit == pruneService {
 		return "", false
 	}
 	if name, ok = instance(rest, serviceSuffix); ok {

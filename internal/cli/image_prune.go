@@ -33,8 +33,10 @@ An image was last used when a container was last started on it, or when it
 came here: by a pull, an import, a commit or a tag. Layers and blobs that
 another image needs stay.
 
-cocker-prune.timer does this once a week; it is off: "systemctl enable --now
-cocker-prune.timer". /etc/cocker/prune.conf has its options.`,
+cocker-prune.timer does this once a week, with --older-than=168h --keep=1, if it
+is turned on: "systemctl enable --now cocker-prune.timer". Other options are for
+the variable PRUNE_OPTIONS: "systemctl edit cocker-prune.service", and in it
+"[Service]" and "Environment=PRUNE_OPTIONS=--older-than=720h".`,
 		Example: `  cocker image prune --older-than 168h --keep 3
   cocker image prune --all --dry-run`,
 		Args:              cobra.NoArgs,
