@@ -149,6 +149,9 @@ func registerAs(c *config.Container, name string, o runOptions) (*config.Contain
 }
 
 func checkTransient(c *config.Container, o runOptions) (err error) {
+	if units.Taken(c.Name) {
+		return fmt.Errorf("%s is a unit of cocker itself; choose another name than %q", units.TransientService(c.Name), c.Name)
+	}
 	if o.detach {
 		_, err = scope.Properties(scope.Service, units.TransientService(c.Name), serviceDirectives(c, o.remove))
 	} else {
