@@ -27,8 +27,11 @@ const (
 // header is the entry of a node without link target, size and device. The PAX
 // format keeps nanoseconds and names of any length.
 func (p *packer) header(name string, kind byte, st unix.Stat_t) *tar.Header {
-	if p.writable {
+	switch {
+	case p.writable:
 		st.Uid, st.Gid = p.owner(st.Uid, name), p.owner(st.Gid, name)
+	case p.base != 0:
+		st.Uid, st.Gid = p.shifted(st.Uid), p.shifted(st.Gid)
 	}
 	return &tar.Header{
 		Typeflag: kind,

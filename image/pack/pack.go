@@ -21,17 +21,50 @@ import (
 // Dir writes dir and all below it as a tar with its end mark. Mount points below
 // dir are crossed. Sockets are left out, as in every archive; note is told so. A
 // character device 0:0 and the attribute trusted.overlay.opaque, with which
-// overlayfs hides files of lower layers, become the whiteouts of the OCI format.
+// overlayfs hides files of lower layers, become the whiteouts of the OCI format. A
+// tree that systemd-nspawn has given to a container's range of ids (it chowns them
+// where it cannot map a mount: --private-users-ownership= in systemd-nspawn(1)) is
+// packed with the ids that the container sees.
 func Dir(ctx context.Context, w io.Writer, dir string, note func(string)) error {
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return &os.PathError{Op: "open", Path: dir, Err: err}
 	}
 	p := newPacker(ctx, w, note)
+	if p.base, err = idBase(fd); err != nil {
+		return errors.Join(entryError("stat", dir, err), unix.Close(fd))
+	}
+	if p.base != 0 {
+		p.note(fmt.Sprintf("the tree belongs to a container with the ids from %d on; in the image they begin with 0", p.base))
+	}
 	if err := p.dir(fd, "."); err != nil {
 		return fmt.Errorf("read %s: %w", dir, err)
 	}
 	return p.tar.Close()
+}
+
+// idRange is how many ids a container has, here and in systemd-nspawn.
+const idRange = 1 << 16
+
+// idBase finds the range of a tree as systemd-nspawn does: by the owner of its root.
+func idBase(fd int) (uint32, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return 0, err
+	}
+	if st.Uid != st.Gid || st.Uid%idRange != 0 {
+		return 0, nil
+	}
+	return st.Uid, nil
+}
+
+// shifted is an id as the container sees it. One outside of its range is nobody there.
+func (p *packer) shifted(id uint32) uint32 {
+	const nobody = 65534
+	if id < p.base || id-p.base >= idRange {
+		return nobody
+	}
+	return id - p.base
 }
 
 type inode struct{ dev, ino uint64 }
@@ -44,7 +77,8 @@ type packer struct {
 	noted  map[string]bool  // attributes that note was told of
 	buffer []byte
 
-	writable bool // what a container's writable layer holds is packed, see Upper
+	base     uint32 // the first id of the range that the tree belongs to
+	writable bool   // what a container's writable layer holds is packed, see Upper
 }
 
 func newPacker(ctx context.Context, w io.Writer, note func(string)) *packer {

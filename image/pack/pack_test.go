@@ -138,3 +138,39 @@ func inNamespace(t *testing.T, script, dir string) string {
 	}
 	return string(out)
 }
+
+// A tree as systemd-nspawn --private-users=pick chowns it.
+func TestShiftedTree(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("chown needs root")
+	}
+	dir := t.TempDir()
+	makeFiles(t, dir, "app", "root", "stray")
+	const base = 0x7FFE0000 / 2 &^ 0xFFFF
+	for name, id := range map[string]int{".": base, "app": base + 1000, "root": base, "stray": 7} {
+		if err := os.Lchown(filepath.Join(dir, name), id, id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var buf bytes.Buffer
+	var notes []string
+	if err := Dir(t.Context(), &buf, dir, func(text string) { notes = append(notes, text) }); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]int{"./": 0, "./app": 1000, "./root": 0, "./stray": 65534}
+	for r := tar.NewReader(&buf); ; {
+		h, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h.Uid != want[h.Name] || h.Gid != want[h.Name] {
+			t.Errorf("%s belongs to %d:%d, want %d", h.Name, h.Uid, h.Gid, want[h.Name])
+		}
+	}
+	if len(notes) != 1 || !strings.Contains(notes[0], fmt.Sprint(base)) {
+		t.Errorf("notes: %q", notes)
+	}
+}
