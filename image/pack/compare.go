@@ -22,7 +22,7 @@ func isWhiteout(parent int, base string, st unix.Stat_t) (bool, error) {
 		return false, nil
 	}
 	fd, err := openElement(parent, base, 0)
-	if errors.Is(err, unix.ENOENT) {
+	if vanished(err) {
 		return false, nil
 	}
 	if err != nil {

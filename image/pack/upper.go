@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"path"
@@ -45,10 +44,10 @@ func (s *tarSink) directory(fd int, name string, st unix.Stat_t, _ kind) error {
 
 func (s *tarSink) element(parent int, base, name string, _ unix.Stat_t, _ kind) error {
 	s.entries++
-	if err := s.packer.element(parent, base, name); !errors.Is(err, unix.ENOENT) {
+	if err := s.packer.element(parent, base, name); !vanished(err) {
 		return err
 	}
-	return nil // it has vanished since the walk has seen it, before its entry was begun
+	return nil // and its entry was not begun
 }
 
 func (s *tarSink) ignores(name string, st unix.Stat_t) bool {

@@ -126,7 +126,7 @@ func (w *walker) directory(dir place, below level, there found, exists, whole bo
 		return err
 	}
 	names, err := readNames(dir.fd)
-	if err != nil {
+	if err != nil && !errors.Is(err, unix.ENOENT) { // it was removed
 		return entryError("read", dir.name, err)
 	}
 	for _, base := range names {
@@ -136,6 +136,9 @@ func (w *walker) directory(dir place, below level, there found, exists, whole bo
 		if err := w.element(dir, base, below, whole); err != nil {
 			return err
 		}
+	}
+	if !whole {
+		return nil
 	}
 	return w.hidden(dir, names, below)
 }
@@ -232,7 +235,7 @@ func (w *walker) element(dir place, base string, below level, whole bool) error 
 
 func (w *walker) subdirectory(dir place, base string, below level, there found, exists, whole bool) error {
 	fd, err := openElement(dir.fd, base, unix.O_DIRECTORY)
-	if errors.Is(err, unix.ENOENT) {
+	if vanished(err) {
 		return nil
 	}
 	name := dir.name + "/" + base
@@ -272,7 +275,7 @@ func (w *walker) leaf(dir place, base string, st unix.Stat_t, there found, exist
 	}
 	if exists && !whole {
 		same, err := sameElement(dir.fd, base, st, there)
-		if errors.Is(err, unix.ENOENT) {
+		if vanished(err) {
 			return nil
 		}
 		if err != nil || same {
@@ -283,6 +286,12 @@ func (w *walker) leaf(dir place, base string, st unix.Stat_t, there found, exist
 		return err
 	}
 	return w.sink.element(dir.fd, base, name, st, k)
+}
+
+// vanished says that something is no longer what it was a moment ago: it was removed,
+// or something of another kind is in its place.
+func vanished(err error) bool {
+	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP)
 }
 
 // refuseMetacopy refuses a file whose content is in a lower layer only.
@@ -303,6 +312,9 @@ func refuseMetacopy(parent int, base, name string) error {
 func (w *walker) edited(dir place, base string, edit func([]byte) []byte, there found, exists bool, k kind) error {
 	name := dir.name + "/" + base
 	content, err := readSmall(dir.fd, base)
+	if vanished(err) {
+		return nil
+	}
 	if err != nil {
 		return entryError("read", name, err)
 	}
@@ -339,11 +351,9 @@ func readSmall(parent int, base string) ([]byte, error) {
 	return data, err
 }
 
-// hidden tells what an opaque directory hides.
+// hidden tells what a directory does not show of what is below, as it or one above
+// is opaque.
 func (w *walker) hidden(dir place, names []string, below level) error {
-	if len(below) == 0 || !isOpaque(dir.fd) {
-		return nil
-	}
 	old, err := below.names()
 	if err != nil {
 		return err
