@@ -61,6 +61,7 @@ func TestPackagesSeeOnlyWhatIsBelow(t *testing.T) {
 		{"image/registry", []string{"config", "image", "image/manifest", "image/transfer"}, "it moves images and knows nothing of containers"},
 		{"image/sshrepo", []string{"config", "image", "image/manifest", "image/transfer"}, "as image/registry"},
 		{"image/remote", []string{"config", "image", "image/registry", "image/sshrepo", "image/transfer"}, "it only picks who moves an image"},
+		{"internal/treecopy", []string{"internal/linux", "image/unpack"}, "half of it runs with a hostile container's files in its hands"},
 		{"machine", nil, "it talks to machined about any leader"},
 		{"tests/host", []string{"tests/host/agent"}, "a test host uses cocker as a user does"},
 		{"tests/host/agent", nil, "it is the same program on both ends of a wire, and knows nothing else"},

@@ -1,0 +1,301 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/cocker/cocker/config"
+	"github.com/cocker/cocker/internal/paths"
+	"github.com/cocker/cocker/internal/treecopy"
+	"github.com/cocker/cocker/launch"
+)
+
+func cpCommand(s *streams) *cobra.Command {
+	archive, follow := false, false
+	command := &cobra.Command{
+		Use:     "cp [-a] [-L] CONTAINER:PATH PATH|-  |  cp [-a] [-L] PATH|- CONTAINER:PATH",
+		Aliases: []string{"copy"},
+		Short:   "Copy files into or out of a container",
+		Long: `Cp copies a file, or a directory with all that is in it, into or out of a
+container, which may run or not. A PATH of the container begins at its root
+directory. A path of the host that has a colon in it is written with a slash
+in front, as in ./a:b.
+
+Where the copy goes:
+  - a PATH that is a directory gets the source in it, with the source's name;
+    of a source that ends in "/." it gets the content;
+  - a PATH that is not there becomes the copy; its directory must be there,
+    and if the source is a file, PATH must not end in a slash;
+  - a PATH that is a file is replaced, but not by a directory.
+Files are put in their place when they are whole. Directories that are there
+keep their owner, mode and time. A directory is never replaced, nor is a device,
+socket or fifo.
+
+"-" as the source is a tar on the standard input, which is unpacked in PATH; "-"
+as the destination, a tar on the standard output.
+
+A symbolic link is copied as a link; with --follow-link, or a slash behind it,
+the source is what it leads to. Links in the PATH of the container are followed
+inside of the container. On the host, no link below the destination is.
+
+What is copied into a container belongs to its root, what is copied to the host to
+the caller, and has no set-user-ID bits and no file capabilities there. --archive
+keeps owners, as numbers, and these; use a directory then that only root can
+enter. Numbers that the container does not have become nobody's. Modes, times,
+hard links, holes and the extended attributes of users are kept. Sockets are left
+out, and devices, too, but in a tar.
+
+Cp can do what the container's root can do: it cannot write to what is mounted
+read-only, nor read or write what belongs to the host's users in a bind mount. It
+shows a container that does not run with its volumes and bind mounts; /dev, /proc,
+/run, /sys and every tmpfs are empty and read-only then, as they are new at each
+start. A start at the same time waits for the end of the copy.`,
+		Example: `  cocker cp web:/etc/nginx/nginx.conf .        # a file to the working directory
+  cocker cp site/. web:/srv/www                # the content of a directory
+  cocker cp web:/var/log - | tar tv            # a tar
+  cocker cp a:/data - | cocker cp - b:/        # from one container to another`,
+		Args:              cobra.ExactArgs(2),
+		ValidArgsFunction: completeCopy,
+		RunE: func(c *cobra.Command, args []string) error {
+			return s.copyFiles(c.Context(), args[0], args[1], archive, follow)
+		},
+	}
+	flags := command.Flags()
+	flags.BoolVarP(&archive, "archive", "a", false, "keep owners, set-user-ID bits and file capabilities")
+	flags.BoolVarP(&follow, "follow-link", "L", false, "if the source is a symbolic link, copy what it leads to")
+	return asRoot(command)
+}
+
+// endpoint is one argument of cp.
+type endpoint struct {
+	container string // "": a path of the host
+	path      string
+}
+
+func (e endpoint) stream() bool { return e.container == "" && e.path == "-" }
+
+// parseEndpoint reads CONTAINER:PATH, PATH or "-".
+func parseEndpoint(argument string) (endpoint, error) {
+	if argument == "" {
+		return endpoint{}, errors.New("a path is empty")
+	}
+	name, path, found := strings.Cut(argument, ":")
+	if !found || strings.ContainsRune(name, '/') || name == "" {
+		return endpoint{path: argument}, nil
+	}
+	if err := config.ValidName(name); err != nil {
+		return endpoint{}, fmt.Errorf("%w; for a file of the host, write ./%s", err, argument)
+	}
+	if path == "" {
+		return endpoint{}, fmt.Errorf("%q names no path; write %s/ for everything", argument, argument)
+	}
+	return endpoint{container: name, path: "/" + strings.TrimLeft(path, "/")}, nil
+}
+
+func (s *streams) copyFiles(ctx context.Context, from, to string, archive, follow bool) error {
+	source, err := parseEndpoint(from)
+	if err != nil {
+		return err
+	}
+	destination, err := parseEndpoint(to)
+	switch {
+	case err != nil:
+		return err
+	case source.container == "" && destination.container == "":
+		return errors.New("one side must be CONTAINER:PATH; between files of the host use cp(1)")
+	case source.container != "" && destination.container != "":
+		return fmt.Errorf("only one side can be a container; use: cocker cp %s - | cocker cp - %s", from, to)
+	case destination.container != "":
+		return s.copyIn(ctx, source, destination, archive, follow)
+	}
+	return s.copyOut(ctx, source, destination, archive, follow)
+}
+
+// copyIn copies from the host, or a tar, into a container.
+func (s *streams) copyIn(ctx context.Context, source, destination endpoint, archive, follow bool) error {
+	options := treecopy.ReceiveOptions{Extract: source.stream(), Archive: archive}
+	if source.stream() {
+		if isTerminal(s.in) {
+			return errors.New("the standard input is a terminal, not a tar")
+		}
+	} else {
+		var err error
+		if options.Name, err = hostName(source.path); err != nil {
+			return err
+		}
+	}
+	request := treecopy.Request{Path: destination.path, Receive: &options}
+	return s.withAgent(ctx, destination.container, launch.Access{Write: true, Mounts: true}, request, func(ctx context.Context, m *meter, stream *os.File, note func(string)) error {
+		if source.stream() {
+			return copyUntil(ctx, m.writer(stream), s.in)
+		}
+		host, err := treecopy.Host()
+		if err != nil {
+			return err
+		}
+		defer host.Close()
+		return host.Send(ctx, m.writer(stream), source.path, treecopy.SendOptions{Name: treecopy.Top, Follow: follow, Note: note})
+	})
+}
+
+// copyOut copies from a container to the host, or as a tar.
+func (s *streams) copyOut(ctx context.Context, source, destination endpoint, archive, follow bool) error {
+	name := treecopy.BaseName(source.path)
+	if destination.stream() {
+		if isTerminal(s.out) {
+			return errors.New("the standard output is a terminal; redirect the tar into a file or a program")
+		}
+		request := treecopy.Request{Path: source.path, Send: &treecopy.SendOptions{Name: name, Follow: follow}}
+		return s.sendTar(ctx, source.container, launch.Access{Mounts: true}, request, s.out)
+	}
+	request := treecopy.Request{Path: source.path, Send: &treecopy.SendOptions{Name: treecopy.Top, Follow: follow}}
+	return s.withAgent(ctx, source.container, launch.Access{Mounts: true}, request, func(ctx context.Context, m *meter, stream *os.File, note func(string)) error {
+		host, err := treecopy.Host()
+		if err != nil {
+			return err
+		}
+		defer host.Close()
+		return host.Receive(ctx, m.reader(stream), destination.path, treecopy.ReceiveOptions{Name: name, Archive: archive, Note: note})
+	})
+}
+
+// sendTar writes what an agent sends to a file.
+func (s *streams) sendTar(ctx context.Context, container string, access launch.Access, request treecopy.Request, to io.Writer) error {
+	return s.withAgent(ctx, container, access, request, func(_ context.Context, m *meter, stream *os.File, _ func(string)) error {
+		_, err := io.Copy(to, m.reader(stream))
+		return err
+	})
+}
+
+// withAgent runs an agent in a container and work at the other end of its tar. An
+// interrupt closes the tar, and the agent ends.
+func (s *streams) withAgent(ctx context.Context, container string, access launch.Access, request treecopy.Request,
+	work func(context.Context, *meter, *os.File, func(string)) error) error {
+	m := newMeter(s.err)
+	access.Note = m.note
+	files, err := launch.Reach(ctx, container, access)
+	if err != nil {
+		return errors.Join(err, hintFor(container, err))
+	}
+	defer files.Close()
+	tree := treecopy.Tree{Root: files.Root, IDBase: files.IDBase, Lock: files.Lock}
+	agent, err := treecopy.Start(tree, request, m.note)
+	if err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = agent.Stream.Close() })
+	failure := work(ctx, m, agent.Stream, m.note)
+	stop()
+	ended := agent.Wait()
+	m.end()
+	return firstCause(ctx, failure, ended)
+}
+
+// hintFor is what is known of a container that cannot be reached.
+func hintFor(container string, err error) error {
+	if errors.Is(err, config.ErrNotFound) {
+		if more := notFound(container); more != nil && more.Error() != err.Error() {
+			return errors.New(strings.TrimPrefix(more.Error(), err.Error()+"\n"))
+		}
+	}
+	return nil
+}
+
+// firstCause picks of the errors of both ends the one that the other came from: an end
+// that fails closes the pipe, and the other sees only that.
+func firstCause(ctx context.Context, ours, agents error) error {
+	switch {
+	case ctx.Err() != nil:
+		return errors.New("interrupted; what was not whole is removed")
+	case ours == nil:
+		return agents
+	case agents == nil:
+		return ours
+	case errors.Is(ours, unix.EPIPE), errors.Is(ours, io.ErrUnexpectedEOF), errors.Is(ours, treecopy.ErrCutShort):
+		return agents
+	}
+	return ours
+}
+
+// hostName is the name that a path of the host has in a directory it is copied to.
+func hostName(path string) (string, error) {
+	if treecopy.BaseName(path) == "" && strings.HasSuffix(path, "/.") {
+		return "", nil
+	}
+	absolute, err := filepath.Abs(path)
+	return treecopy.BaseName(absolute), err
+}
+
+// copyUntil copies until the context ends; a read that waits for its data then is left
+// to the end of the process.
+func copyUntil(ctx context.Context, w io.Writer, r io.Reader) error {
+	result := make(chan error, 1)
+	go func() {
+		_, err := io.Copy(w, r)
+		result <- err
+	}()
+	select {
+	case err := <-result:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// meter shows on a terminal how far a long copy is.
+type meter struct{ progress }
+
+// quiet is how long a copy may take without a word.
+const quiet = time.Second
+
+func newMeter(w *os.File) *meter {
+	now := time.Now()
+	return &meter{progress{w: w, terminal: isTerminal(w), start: now, shown: now.Add(quiet)}}
+}
+
+func (m *meter) reader(r io.Reader) io.Reader { return io.TeeReader(r, &tally{m: m}) }
+func (m *meter) writer(w io.Writer) io.Writer { return io.MultiWriter(w, &tally{m: m}) }
+
+type tally struct {
+	m *meter
+	n int64
+}
+
+func (t *tally) Write(p []byte) (int, error) {
+	t.n += int64(len(p))
+	t.m.update(t.n)
+	return len(p), nil
+}
+
+// completeCopy offers containers with a colon, and files of the host.
+func completeCopy(_ *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 1 {
+		return nil, noFiles
+	}
+	const files = cobra.ShellCompDirectiveDefault
+	if len(args) == 1 && !strings.HasPrefix(args[0], "-") {
+		if first, err := parseEndpoint(args[0]); err == nil && first.container != "" {
+			return nil, files
+		}
+	}
+	names, _ := config.List(paths.ConfigDirs())
+	var offers []string
+	for _, name := range names {
+		if strings.HasPrefix(name, word) {
+			offers = append(offers, name+":")
+		}
+	}
+	if len(offers) == 0 {
+		return nil, files
+	}
+	return offers, files | cobra.ShellCompDirectiveNoSpace
+}
