@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -277,4 +278,17 @@ func sameDigests(t testing.TB, a, b *image.Store) {
 	if x, y := digestsOf(t, a), digestsOf(t, b); !maps.Equal(x, y) {
 		t.Errorf("%v became %v", x, y)
 	}
+}
+
+func gunzipped(t testing.TB, data []byte) []byte {
+	t.Helper()
+	r, err := gzip.NewReader(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plain
 }

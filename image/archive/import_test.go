@@ -60,17 +60,12 @@ func TestImport(t *testing.T) {
 // What other tools write besides: "docker save" from 25 on, containerd, umoci, crane.
 func TestImportDialects(t *testing.T) {
 	layer := layerOf(t, "layer")
-	docker25 := func() (e entries) {
+	docker25 := func() (e entries) { // a layout with manifest.json beside it
 		d := e.image(t, layer)
-		for _, tag := range []string{"1.0", "latest"} {
-			named := d.Named(tag)
-			named.Annotations[annotationContainerd] = "docker.io/library/web:" + tag
-			e.json(t, "unused-"+tag, nil)
-			d = named
-		}
 		first, second := d.Named("1.0"), d.Named("latest")
 		first.Annotations[annotationContainerd] = "docker.io/library/web:1.0"
-		e.json(t, savedName, []savedImage{{Config: blobPath(d.Digest), RepoTags: []string{"web:1.0", "web:latest"}}})
+		second.Annotations[annotationContainerd] = "docker.io/library/web:latest"
+		e.json(t, savedName, []savedImage{{Config: "blobs/sha256/any", RepoTags: []string{"web:1.0", "web:latest"}}})
 		e.index(t, first, second)
 		return e
 	}()
@@ -97,10 +92,8 @@ func TestImportDialects(t *testing.T) {
 		e.json(t, savedName, []savedImage{{Config: image.DigestOf(config), RepoTags: []string{"web:1.0"}, Layers: []string{hexOf(image.DigestOf(packed)) + ".tar.gz"}}})
 		return e
 	}()
-	noEnd := func() (e entries) { // a layer of nothing, and umoci's without an end mark
-		e = layoutWith(t, "web:1.0", layer[:len(layer)-1024], make([]byte, 1024))
-		return e
-	}()
+	// A layer of nothing, as "docker build" makes, and one without an end mark, as umoci does.
+	odd := layoutWith(t, "web:1.0", layer[:len(layer)-1024], make([]byte, 1024))
 	for _, tt := range []struct {
 		what, ref string
 		source    entries
@@ -110,7 +103,7 @@ func TestImportDialects(t *testing.T) {
 		{"containerd", "", containerd, []string{"docker.io/library/web:1.0"}},
 		{"umoci", "web", umoci, []string{"web:1.0", "web:stable", "web:1.1"}},
 		{"crane", "", crane, []string{"web:1.0"}},
-		{"odd layers", "", noEnd, []string{"web:1.0"}},
+		{"odd layers", "", odd, []string{"web:1.0"}},
 	} {
 		t.Run(tt.what, func(t *testing.T) {
 			store := newStore(t)
@@ -159,7 +152,6 @@ func TestHostile(t *testing.T) {
 		add(&e)
 		return e
 	}
-	// without drops the file that an archive needs last: the layer of the one image.
 	good := layoutWith(t, "web:1", layer)
 	gz := blobPath(image.DigestOf(gzipped(t, layer)))
 	replace := func(name string, data []byte) entries {
@@ -210,9 +202,7 @@ func TestHostile(t *testing.T) {
 		}(), errDigest.Error()},
 		{"no names", func() []byte {
 			var e entries
-			config := e.json(t, strings.Repeat("a", 64)+".json", configOf())
 			e.json(t, savedName, []savedImage{{Config: "x"}})
-			_ = config
 			return e.tar(t)
 		}(), "no name for it"},
 		{"a missing blob", replace(gz, nil).tar(t), gz + " is not in the archive"},
