@@ -149,25 +149,36 @@ func (s *Store) Create(name string, limit uint64) (err error) {
 
 // Limit sets how many bytes the volume may hold; 0: as many as there are.
 func (v *Volume) Limit(bytes uint64) error {
-	if bytes != 0 && v.Filled() && !quota.Assigned(v.dir()) {
-		if err := v.unused("a first limit needs that nobody writes to it"); err != nil {
-			return err
-		}
+	err := v.limitable(bytes)
+	if err == nil {
+		err = quota.Limit(v.store.state, v.dir(), bytes)
 	}
-	if err := quota.Limit(v.store.state, v.dir(), bytes); err != nil {
+	if err != nil {
 		return fmt.Errorf("limit volume %s: %w", v.Name, err)
 	}
 	return nil
 }
 
+// limitable is an error if the volume cannot have a limit, or not now: a first one needs
+// that nobody else writes to it (quota.Limit).
+func (v *Volume) limitable(bytes uint64) error {
+	if bytes == 0 || quota.Assigned(v.dir()) {
+		return nil
+	}
+	if err := quota.Check(v.dir()); err != nil {
+		return err
+	}
+	return v.unused()
+}
+
 // unused is an error if a container has the volume mounted.
-func (v *Volume) unused(why string) error {
+func (v *Volume) unused() error {
 	users, err := v.store.users(v.Name)
 	if err != nil {
 		return err
 	}
 	if len(users) > 0 {
-		return fmt.Errorf("%w: %s has it mounted; stop it first: %s", ErrInUse, strings.Join(users, ", "), why)
+		return fmt.Errorf("%w: %s is mounted by %s; stop that first", ErrInUse, v.Name, strings.Join(users, ", "))
 	}
 	return nil
 }
@@ -179,7 +190,7 @@ func (s *Store) Remove(name string) error {
 		return err
 	}
 	defer v.Close()
-	if err := v.unused("it is to be removed"); err != nil {
+	if err := v.unused(); err != nil {
 		return err
 	}
 	if err := quota.Release(v.dir()); err != nil {

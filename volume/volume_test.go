@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -221,7 +222,7 @@ func TestRefused(t *testing.T) {
 		_, err := s.Prepare(context.Background(), name, 0, Content{}, ignore)
 		_, inspected := s.Inspect(name)
 		for what, err := range map[string]error{"prepare": err, "create": s.Create(name, 0), "remove": s.Remove(name), "inspect": inspected,
-			"import": s.Import(name, strings.NewReader(""), false, ignore), "export": s.Export(context.Background(), name, nil, ignore)} {
+			"import": s.Import(context.Background(), name, strings.NewReader(""), false, ignore), "export": s.Export(context.Background(), name, nil, ignore)} {
 			if err == nil || !strings.Contains(err.Error(), "volume") {
 				t.Errorf("%s %q: %v", what, name, err)
 			}
@@ -233,7 +234,7 @@ func TestRefused(t *testing.T) {
 	if err := s.Create("busy", 0); !errors.Is(err, ErrExists) {
 		t.Errorf("create: %v", err)
 	}
-	if err := s.Remove("busy"); !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), "web has it mounted") {
+	if err := s.Remove("busy"); !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), "busy is mounted by web") {
 		t.Errorf("remove: %v", err)
 	}
 	if err := s.Remove("none"); !errors.Is(err, ErrNotFound) {
@@ -266,7 +267,7 @@ func TestExportImport(t *testing.T) {
 	}
 	byTar := shell(t, source, `tar --xattrs --xattrs-include='*' --numeric-owner --format=pax -cf - .`)
 	for name, text := range map[string]string{"ours": exported.String(), "tars": byTar} {
-		if err := s.Import(name, strings.NewReader(text), false, ignore); err != nil {
+		if err := s.Import(context.Background(), name, strings.NewReader(text), false, ignore); err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
@@ -294,36 +295,53 @@ func archiveOf(t *testing.T, names ...string) string {
 func TestReplace(t *testing.T) {
 	s := newStore(t, "busy")
 	for _, name := range []string{"db", "busy"} {
-		if err := s.Import(name, strings.NewReader(archiveOf(t, "old")), false, ignore); err != nil {
+		if err := s.Import(context.Background(), name, strings.NewReader(archiveOf(t, "old")), false, ignore); err != nil {
 			t.Fatal(err)
 		}
 	}
 	next := archiveOf(t, "new")
-	if err := s.Import("db", strings.NewReader(next), false, ignore); !errors.Is(err, ErrExists) || !strings.Contains(err.Error(), "--replace") {
+	if err := s.Import(context.Background(), "db", strings.NewReader(next), false, ignore); !errors.Is(err, ErrExists) || !strings.Contains(err.Error(), "--replace") {
 		t.Errorf("without --replace: %v", err)
 	}
-	if err := s.Import("busy", strings.NewReader(next), true, ignore); !errors.Is(err, ErrInUse) {
+	if err := s.Import(context.Background(), "busy", strings.NewReader(next), true, ignore); !errors.Is(err, ErrInUse) {
 		t.Errorf("in use: %v", err)
 	}
 	for _, bad := range []string{next[:600], archiveOf(t, "ok", "../escape"), archiveOf(t, "/abs"), "garbage"} {
-		if err := s.Import("db", strings.NewReader(bad), true, ignore); err == nil {
+		if err := s.Import(context.Background(), "db", strings.NewReader(bad), true, ignore); err == nil {
 			t.Errorf("%.20q was imported", bad)
 		}
 	}
 	if got := shell(t, s.dir(), "ls -A db db/data busy/data"); got != "busy/data:\nold\n\ndb:\ndata\n\ndb/data:\nold\n" {
 		t.Errorf("after errors: %q", got)
 	}
-	if err := s.Import("db", strings.NewReader(next), true, ignore); err != nil {
+	if err := s.Import(context.Background(), "db", strings.NewReader(next), true, ignore); err != nil {
 		t.Fatal(err)
 	}
 	if got := shell(t, s.dir(), "ls -A db db/data"); got != "db:\ndata\n\ndb/data:\nnew\n" {
 		t.Errorf("after: %q", got)
 	}
-	if err := s.Import("fresh", strings.NewReader("garbage"), false, ignore); err == nil {
+	if err := s.Import(context.Background(), "fresh", strings.NewReader("garbage"), false, ignore); err == nil {
 		t.Error("garbage was imported")
 	}
 	if names, err := s.Names(); err != nil || !slices.Equal(names, []string{"busy", "db"}) {
 		t.Errorf("%v, %v", names, err)
+	}
+}
+
+func TestImportInterrupted(t *testing.T) {
+	s := newStore(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	r, w := io.Pipe()
+	defer w.Close()
+	go func() {
+		_, _ = io.WriteString(w, archiveOf(t, "a")[:512])
+		cancel()
+	}()
+	if err := s.Import(ctx, "db", r, false, ignore); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if got := shell(t, s.dir(), "ls -A"); got != "" {
+		t.Errorf("left: %q", got)
 	}
 }
 
@@ -367,7 +385,7 @@ func TestInspect(t *testing.T) {
 	if err := s.Create("new", 0); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Import("db", strings.NewReader(archiveOf(t, "a")), false, ignore); err != nil {
+	if err := s.Import(context.Background(), "db", strings.NewReader(archiveOf(t, "a")), false, ignore); err != nil {
 		t.Fatal(err)
 	}
 	list, err := s.List()

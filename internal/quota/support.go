@@ -11,7 +11,7 @@ import (
 )
 
 // ErrUnsupported is part of the error for a file system that keeps no limits.
-var ErrUnsupported = errors.New("no project quota")
+var ErrUnsupported = errors.New("disk space cannot be limited here")
 
 // Check says why no tree below dir can have a limit, and what to do about it; nil: it
 // can. Everybody may ask.
