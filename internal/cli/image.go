@@ -3,7 +3,6 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strconv"
 	"time"
 
@@ -122,66 +121,4 @@ An image that a running container stands on is refused.`,
 		},
 	}
 	return asRoot(command)
-}
-
-func imageInspectCommand(s *streams) *cobra.Command {
-	asJSON := false
-	command := &cobra.Command{
-		Use:               "inspect IMAGE",
-		Short:             "Show what an image says about itself",
-		Example:           "  cocker image inspect demo",
-		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: completeImages,
-		RunE: func(_ *cobra.Command, args []string) error {
-			i, err := image.Open(paths.State).Resolve(args[0])
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return printJSON(s.out, imageDetailsOf(i))
-			}
-			return printOutline(s.out, imageDetailsOf(i))
-		},
-	}
-	command.Flags().BoolVar(&asJSON, "json", false, "print it as JSON")
-	return asRoot(command)
-}
-
-type imageDetails struct {
-	Reference    string            `json:"reference,omitempty"`
-	Digest       string            `json:"digest"`
-	Pulled       []string          `json:"pulled_digests,omitempty"`
-	Platform     string            `json:"platform,omitempty"`
-	Created      *time.Time        `json:"created,omitempty"`
-	Size         int64             `json:"size"`
-	Entrypoint   []string          `json:"entrypoint,omitempty"`
-	Command      []string          `json:"command,omitempty"`
-	Environment  []string          `json:"environment,omitempty"`
-	User         string            `json:"user,omitempty"`
-	WorkDir      string            `json:"workdir,omitempty"`
-	StopSignal   string            `json:"stop_signal,omitempty"`
-	ExposedPorts []string          `json:"exposed_ports,omitempty"`
-	Volumes      []string          `json:"volumes,omitempty"`
-	Labels       map[string]string `json:"labels,omitempty"`
-	Layers       []imageLayer      `json:"layers"`
-}
-
-type imageLayer struct {
-	DiffID    string `json:"diff_id"`
-	Digest    string `json:"digest"`
-	Size      int64  `json:"size"`
-	Directory string `json:"directory"`
-}
-
-func imageDetailsOf(i *image.Image) imageDetails {
-	d := imageDetails{Reference: i.Reference, Digest: i.Digest, Pulled: i.Pulled, Platform: i.Platform, Size: i.Size, Entrypoint: i.Config.Entrypoint,
-		Command: i.Config.Command, Environment: i.Config.Environment, User: i.Config.User, WorkDir: i.Config.WorkDir,
-		StopSignal: i.Config.StopSignal, ExposedPorts: i.Config.ExposedPorts, Volumes: i.Config.Volumes, Labels: i.Config.Labels}
-	if !i.Created.IsZero() {
-		d.Created = &i.Created
-	}
-	for n, id := range i.DiffIDs {
-		d.Layers = append(d.Layers, imageLayer{id, i.Blobs[n].Digest, i.Blobs[n].Size, filepath.Clean(i.Layers[n])})
-	}
-	return d
 }
