@@ -130,8 +130,12 @@ func (s *Store) look(ctx context.Context, o CheckOptions) (found []Finding, err 
 	return c.found, nil
 }
 
-// newScratch makes a staging area without a look at those of others.
+// newScratch makes a staging area without a look at those of others. The directories
+// may be missing if whoever made the store was killed.
 func (s *Store) newScratch() (*area, error) {
+	if err := s.makeDirs(); err != nil {
+		return nil, err
+	}
 	lock, err := s.lockExclusive()
 	if err != nil {
 		return nil, err

@@ -109,6 +109,9 @@ func (s *Store) sweep(inUse func() ([]string, error), dryRun bool, swept *Swept)
 	if swept.Freed, err = s.sizeOf(gone, s.unpacked()); err != nil || dryRun {
 		return nil, err
 	}
+	if err := s.makeDirs(); err != nil {
+		return nil, err
+	}
 	trash, err := s.newArea()
 	if err != nil {
 		return nil, err

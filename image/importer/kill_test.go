@@ -148,6 +148,7 @@ func killAt(t *testing.T, data []byte, call string, step int) bool {
 func checkWholeOrNothing(t *testing.T, root string, step int) {
 	t.Helper()
 	store := image.Open(root)
+	wantRepairable(t, store)
 	tx, err := store.Begin()
 	if err != nil {
 		t.Fatalf("step %d: %v", step, err)

@@ -102,6 +102,7 @@ func killAt(t *testing.T, s *server, call string, step int) bool {
 
 func wantOldOrNew(t *testing.T, store *image.Store, ref, step string) {
 	t.Helper()
+	wantRepairable(t, store)
 	tx, err := store.Begin()
 	if err == nil {
 		err = tx.Close()
