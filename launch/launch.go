@@ -154,14 +154,7 @@ func (l *launcher) claim() (err error) {
 	if state, err := ReadState(l.container.Name); err == nil && state.Running() {
 		return fmt.Errorf("container %s is already running: its PID 1 is process %d", l.container.Name, state.Leader)
 	}
-	if err := limitDisk(l.container); err != nil {
-		return err
-	}
-	layers := l.layers()
-	if err := rootfs.CreateWritable(writable(l.container.Name), layers[len(layers)-1]); err != nil {
-		return err
-	}
-	return recordBase(l.container.Name, l.images)
+	return prepareWritable(l.container, l.images)
 }
 
 func (l *launcher) unlock() {
@@ -174,14 +167,6 @@ func (l *launcher) unlock() {
 	if l.pidfd >= 0 {
 		_ = unix.Close(l.pidfd)
 	}
-}
-
-func (l *launcher) layers() []string {
-	var layers []string
-	for _, image := range l.images {
-		layers = append(layers, image.Layers...)
-	}
-	return layers
 }
 
 // acquire takes what the container needs of the host: its id range and, in a
@@ -242,7 +227,7 @@ func (l *launcher) spec(userns int) *rootfs.Spec {
 	return &rootfs.Spec{
 		Stage:         paths.Stage,
 		LayerRoot:     paths.Layers,
-		Layers:        l.layers(),
+		Layers:        layersOf(l.images),
 		Writable:      writable(l.container.Name),
 		IDBase:        l.idBase,
 		UserNamespace: userns,

@@ -140,26 +140,23 @@ func reachStopped(container string, access Access) (_ *Files, err error) {
 	if err := f.claim(access.Write); err != nil {
 		return nil, err
 	}
-	layers, err := f.layers(c)
+	images, err := f.resolve(c)
 	if err != nil {
 		return nil, err
 	}
 	spec := &rootfs.ViewSpec{
-		Spec:      rootfs.Spec{Stage: paths.Stage, LayerRoot: paths.Layers, Layers: layers, Mounts: c.Mounts},
+		Spec:      rootfs.Spec{Stage: paths.Stage, LayerRoot: paths.Layers, Layers: layersOf(images), Mounts: c.Mounts},
 		Write:     access.Write,
 		UserMount: access.Mounts,
-		Volumes:   volumesDir,
+		Volumes:   paths.Volumes,
 	}
 	if f.Lock != nil {
-		if err := f.own(spec); err != nil {
+		if err := f.own(spec, c, images); err != nil {
 			return nil, err
 		}
 	}
 	return f, f.mount(spec, access.Note)
 }
-
-// volumesDir is where starts make named volumes.
-const volumesDir = paths.State + "/volumes"
 
 // claim locks what the container has written; nothing, if it has written nothing and
 // nothing shall be. A writer has the lock alone until the layer is made.
@@ -214,9 +211,9 @@ func (f *Files) checkStopped() error {
 	return cleanUp(f.container)
 }
 
-// layers finds the images and holds the store: layers that were removed in the middle of
+// resolve finds the images and holds the store: layers that were removed in the middle of
 // a copy would be missing from it without an error.
-func (f *Files) layers(c *config.Container) (layers []string, err error) {
+func (f *Files) resolve(c *config.Container) (images []*image.Image, err error) {
 	store := image.Open(paths.State)
 	if f.store, err = store.Hold(); err != nil {
 		return nil, err
@@ -226,22 +223,26 @@ func (f *Files) layers(c *config.Container) (layers []string, err error) {
 		if err != nil {
 			return nil, err
 		}
-		layers = append(layers, found.Layers...)
+		images = append(images, found)
 	}
-	return layers, nil
+	return images, nil
 }
 
-// own adds the writable layer and takes the ids of the container.
-func (f *Files) own(spec *rootfs.ViewSpec) (err error) {
+// own adds the writable layer, which is made as a start makes it, and takes the ids of
+// the container.
+func (f *Files) own(spec *rootfs.ViewSpec, c *config.Container, images []*image.Image) (err error) {
 	spec.Writable = writable(f.container)
-	if f.IDBase, err = idrange.Acquire(paths.IDRanges, idRecord(f.container), f.container); err != nil {
-		return err
-	}
 	if spec.Write {
-		if err := rootfs.CreateWritable(spec.Writable, spec.Layers[len(spec.Layers)-1]); err != nil {
-			return err
-		}
-		return f.share()
+		err = prepareWritable(c, images)
+	}
+	if err == nil {
+		f.IDBase, err = idrange.Acquire(paths.IDRanges, idRecord(f.container), f.container)
+	}
+	if err == nil && spec.Write {
+		err = f.share()
+	}
+	if err != nil || spec.Write {
+		return err
 	}
 	if _, err := os.Lstat(filepath.Join(spec.Writable, "upper")); errors.Is(err, fs.ErrNotExist) {
 		spec.Writable = "" // a start was killed before it made one

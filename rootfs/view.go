@@ -137,7 +137,7 @@ func mountInView(root *Root, spec *ViewSpec) (notes []Note, err error) {
 	for i := range spec.Mounts {
 		mount := &spec.Mounts[i]
 		err := mountOne(root, mount, spec)
-		if err != nil && spec.Write {
+		if err != nil && spec.Write && !errors.Is(err, errNoVolume) {
 			return nil, fmt.Errorf("mount %q: %w", mount.Target, err)
 		}
 		if err != nil {
@@ -176,28 +176,15 @@ func cover(root *Root, name string) error {
 
 // mountVolume mounts a volume that a start has made.
 func mountVolume(root *Root, mount *config.Mount, spec *ViewSpec) error {
-	source, err := linux.CloneMount(filepath.Join(spec.Volumes, mount.Source, "data"), false)
-	if errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("volume %s is not there yet; the container's first start makes it", mount.Source)
-	}
-	if err != nil {
+	err := attachVolume(root, mount, filepath.Join(spec.Volumes, mount.Source, "data"), &spec.Spec)
+	if !errors.Is(err, unix.ENOENT) {
 		return err
 	}
-	defer unix.Close(source)
-	attributes := uint64(unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV)
-	if mount.ReadOnly {
-		attributes |= unix.MOUNT_ATTR_RDONLY
-	}
-	if err := linux.SetAttributes(source, attributes, false); err != nil {
+	if err := cover(root, mount.Target); err != nil {
 		return err
 	}
-	if err := linux.MapIDs(source, spec.UserNamespace, false); err != nil {
-		return err
-	}
-	target, err := root.Directory(mount.Target, 0o755)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(target)
-	return linux.Attach(source, target)
+	return errNoVolume
 }
+
+// errNoVolume is no reason not to show the other files.
+var errNoVolume = errors.New("the volume is not there yet, the container's first start makes it")

@@ -70,7 +70,7 @@ func (s *Side) explain(err error) error {
 	case errors.Is(err, unix.EROFS):
 		hint = "it is mounted read-only"
 		if s.container {
-			hint += ", or, in a container that does not run, on a file system that is made anew at each start"
+			hint += ", or, in a container that does not run, made by its next start"
 		}
 	case s.container && (errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EOVERFLOW)):
 		hint = "the container's root may not do this either"
