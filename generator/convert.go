@@ -11,9 +11,14 @@ import (
 
 // output is what one container needs in the unit directory.
 type output struct {
-	path  string // of the drop-in, below the unit directory
-	text  []byte
-	links []string // paths of links to the template, below the unit directory
+	dropIns []dropIn
+	links   []string // paths of links to the template, below the unit directory
+}
+
+// dropIn is a file that adds to a template.
+type dropIn struct {
+	path string // below the unit directory
+	text []byte
 }
 
 // run generates every container and logs the problems in the order of the names.
@@ -58,7 +63,7 @@ func parallel(n int, work func(i int)) {
 func (g generator) one(l config.Location) error {
 	c, problems := l.Read()
 	out, err := convert(c)
-	if err == nil && out.path != "" {
+	if err == nil && out.dropIns != nil {
 		err = g.sink.emit(out)
 	}
 	return errors.Join(problems, err)
@@ -73,12 +78,15 @@ func convert(c *config.Container) (output, error) {
 	if config.ValidName(c.Name) != nil {
 		return output{}, nil
 	}
-	text, err := units.ForContainer(c).Bytes()
+	unit := units.Service(c.Name)
+	out := output{}
+	err := out.add(unit, units.ForDeclared(c))
+	if len(c.Pulled()) > 0 {
+		err = errors.Join(err, out.add(units.Pull(c.Name), units.ForPull(c)))
+	}
 	if err != nil {
 		return output{}, &config.Problem{File: c.Sources[0], Text: err.Error()}
 	}
-	unit := units.Service(c.Name)
-	out := output{path: units.DropIn(unit), text: text}
 	for _, target := range c.Install.WantedBy {
 		out.links = append(out.links, units.WantsDir(target)+"/"+unit)
 	}
@@ -86,4 +94,10 @@ func convert(c *config.Container) (output, error) {
 		out.links = append(out.links, units.RequiresDir(target)+"/"+unit)
 	}
 	return out, nil
+}
+
+func (o *output) add(unit string, f units.File) error {
+	text, err := f.Bytes()
+	o.dropIns = append(o.dropIns, dropIn{units.DropIn(unit), text})
+	return err
 }

@@ -171,7 +171,7 @@ func verify(t *testing.T, files map[string]string) {
 			t.Fatal(err)
 		}
 		// It looks for the programs too, which need not be installed.
-		runnable := strings.ReplaceAll(string(text), "/usr/libexec/cocker/cocker-launch", "/bin/true")
+		runnable := strings.NewReplacer("/usr/libexec/cocker/cocker-launch", "/bin/true", "/usr/bin/cocker", "/bin/true").Replace(string(text))
 		writeTree(t, dir, map[string]string{filepath.Base(path): runnable})
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

@@ -26,11 +26,13 @@ type directory string
 
 func (directory) ordered() bool { return false }
 
-// emit writes the drop-in, then the links: what could not be written is not
+// emit writes the drop-ins, then the links: what could not be written is not
 // enabled.
 func (d directory) emit(out output) error {
-	if err := units.Write(filepath.Join(string(d), out.path), out.text); err != nil {
-		return err
+	for _, f := range out.dropIns {
+		if err := units.Write(filepath.Join(string(d), f.path), f.text); err != nil {
+			return err
+		}
 	}
 	var errs []error
 	for _, link := range out.links {
@@ -66,7 +68,10 @@ type printer struct{ io.Writer }
 func (printer) ordered() bool { return true }
 
 func (p printer) emit(out output) error {
-	text := fmt.Sprintf("---%s---\n%s", out.path, out.text)
+	text := ""
+	for _, f := range out.dropIns {
+		text += fmt.Sprintf("---%s---\n%s", f.path, f.text)
+	}
 	for _, link := range out.links {
 		text += fmt.Sprintf("---%s -> %s---\n", link, template)
 	}

@@ -135,7 +135,7 @@ func (l *launcher) resolve() (err error) {
 	for _, reference := range l.container.Images {
 		found, err := store.Resolve(reference)
 		if err != nil {
-			return err
+			return l.missing(reference, err)
 		}
 		_ = store.MarkUsed(found.Digest) // that a disk is read-only is not for here
 		l.images = append(l.images, found)

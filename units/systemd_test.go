@@ -35,7 +35,9 @@ func unitDir(t *testing.T) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		text = bytes.ReplaceAll(text, []byte("/usr/libexec/cocker/cocker-launch"), []byte("/bin/true"))
+		for _, program := range []string{"/usr/libexec/cocker/cocker-launch", "/usr/bin/cocker"} {
+			text = bytes.ReplaceAll(text, []byte(program), []byte("/bin/true"))
+		}
 		if err := Write(filepath.Join(dir, name), text); err != nil {
 			t.Fatal(err)
 		}
@@ -63,7 +65,7 @@ func verify(t *testing.T, dir string, names ...string) string {
 }
 
 func TestStaticUnits(t *testing.T) {
-	if got := verify(t, unitDir(t), Service("web"), Network("cocker0"), Cleanup("web"), Removal("web"), "cocker-network-rules@cocker0.service"); got != "" {
+	if got := verify(t, unitDir(t), Service("web"), Network("cocker0"), Cleanup("web"), Removal("web"), Pull("web"), "cocker-network-rules@cocker0.service"); got != "" {
 		t.Error(got)
 	}
 }

@@ -62,6 +62,7 @@ func without(all, used []string) []string {
 func completeFlags(c *cobra.Command) {
 	for flag, values := range map[string][]string{
 		"init":    {string(config.InitCocker), string(config.InitNone)},
+		"pull":    {string(config.PullMissing), string(config.PullAlways), string(config.PullNever)},
 		"network": {string(config.NetworkBridge), string(config.NetworkHost), string(config.NetworkNone)},
 	} {
 		// The only error is a flag that does not exist, which a test would see.

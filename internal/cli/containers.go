@@ -26,6 +26,7 @@ type container struct {
 	Unit    scope.Unit        // of the possible units the one that counts
 	Data    bool              // there is nothing but what it wrote
 	Run     *launch.State     // what was started; nil if it does not run
+	Pull    string            // its start waits for this unit, which pulls; "": it does not
 }
 
 // unitPatterns match the units of all containers.
@@ -56,6 +57,12 @@ func collect(ctx context.Context, m *scope.Manager) ([]container, error) {
 		}
 		byName[name].Unit = moreTelling(byName[name].Unit, u)
 	}
+	pulls, pullErr := m.List(ctx, units.Pull("*"))
+	for _, u := range pulls {
+		if c := byName[units.PulledFor(u.Name)]; c != nil && u.Running() && c.Unit.ActiveState != "active" {
+			c.Pull = u.Name
+		}
+	}
 	left, dataErr := dataNames()
 	for _, name := range left {
 		if byName[name] == nil {
@@ -73,7 +80,7 @@ func collect(ctx context.Context, m *scope.Manager) ([]container, error) {
 		all = append(all, *c)
 	}
 	slices.SortFunc(all, func(a, b container) int { return cmp.Compare(a.Name, b.Name) })
-	return all, errors.Join(err, listErr, dataErr)
+	return all, errors.Join(err, listErr, pullErr, dataErr)
 }
 
 // moreTelling picks the unit that says more about a container: one that runs,
@@ -118,8 +125,11 @@ func unitOf(ctx context.Context, m *scope.Manager, name string) (scope.Unit, err
 
 // state is the word that people read.
 func (c container) state() string {
-	if c.Data {
+	switch {
+	case c.Data:
 		return "no file"
+	case c.Pull != "":
+		return "pulling"
 	}
 	return stateWord(c.Unit.ActiveState)
 }

@@ -62,6 +62,11 @@ func (s *streams) pullImages(ctx context.Context, refs []string, p remote.Platfo
 	pulled := []imageDetails{}
 	for _, ref := range refs {
 		err := s.transfer(func(c *remote.Client) error {
+			release, err := holdPull(ctx, ref, func(string) { fmt.Fprintf(s.err, "waiting for another pull of %s\n", ref) })
+			if err != nil {
+				return err
+			}
+			defer release()
 			i, err := c.Pull(ctx, image.Open(paths.State), ref, p)
 			if err == nil {
 				pulled = append(pulled, imageDetailsOf(i))

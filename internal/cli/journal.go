@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cocker/cocker/scope"
+	"github.com/cocker/cocker/units"
 )
 
 // journalLines is how much of the journal an error quotes.
@@ -22,6 +23,11 @@ func withJournal(err error, began time.Time) error {
 	if !errors.As(err, &job) {
 		return err
 	}
+	if name, ok := units.ContainerOf(job.Unit); ok {
+		if lines := journalTail(units.Pull(name), began, "--priority=warning"); lines != "" {
+			return errors.Join(err, errors.New(lines)) // its images were not pulled
+		}
+	}
 	if job.State.StatusText != "" {
 		return err // the launcher has told systemd the reason, and so the error has it
 	}
@@ -34,12 +40,13 @@ func withJournal(err error, began time.Time) error {
 
 // journalTail is the end of what a unit's processes logged. An error gives "":
 // the journal is only a help here.
-func journalTail(unit string, since time.Time) string {
+func journalTail(unit string, since time.Time, options ...string) string {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
 	_ = exec.CommandContext(ctx, "journalctl", "--sync").Run() // what was logged just now is in no file yet
-	out, err := exec.CommandContext(ctx, "journalctl", "--lines="+journalLines, fmt.Sprintf("--since=@%d", since.Unix()),
-		"--output=cat", "--quiet", "--no-pager", "_SYSTEMD_UNIT="+unit).Output()
+	options = append(options, "--lines="+journalLines, fmt.Sprintf("--since=@%d.%06d", since.Unix(), since.Nanosecond()/1000),
+		"--output=cat", "--quiet", "--no-pager", "_SYSTEMD_UNIT="+unit)
+	out, err := exec.CommandContext(ctx, "journalctl", options...).Output()
 	if err != nil {
 		return ""
 	}

@@ -38,7 +38,8 @@ func stopCommand(s *streams) *cobra.Command {
 		Aliases: []string{"shutdown"},
 		Short:   "Stop containers and wait until they have ended",
 		Long: `Stop is "systemctl stop" for the container's unit: its command gets the
-stop signal, and after TimeoutStopSec= what is left is killed.`,
+stop signal, and after TimeoutStopSec= what is left is killed. Where images are
+still being pulled for it, that is given up.`,
 		Example:           "  cocker stop web db",
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeContainers,
@@ -161,10 +162,23 @@ func cmpError(errs ...error) error {
 
 func stop(ctx context.Context, m *scope.Manager, name string) error {
 	u, err := existing(ctx, m, name)
-	if err != nil || !u.Running() {
+	switch {
+	case err != nil:
 		return err
+	case !u.Running():
+		return endPull(ctx, m, name)
 	}
 	return stopUnit(ctx, m, u.Name, name)
+}
+
+// endPull takes back a start that waits for its pull, and waits until nothing is left of
+// that. The pull's unit is part of the container's, which is stopped with it.
+func endPull(ctx context.Context, m *scope.Manager, name string) error {
+	pull, err := m.Unit(ctx, units.Pull(name))
+	if err != nil || !pull.Running() {
+		return err
+	}
+	return errors.Join(m.Stop(ctx, units.Service(name)), m.Stop(ctx, pull.Name))
 }
 
 // stopUnit stops a container's unit and waits until what cleans up after a
@@ -261,6 +275,9 @@ func (s *streams) watch(c *cobra.Command, m *scope.Manager, names []string) (end
 			}
 			for _, name := range names {
 				u, err := unitOf(ctx, m, name)
+				if pull, pullErr := m.Unit(ctx, units.Pull(name)); pullErr == nil && pull.Running() {
+					u = pull
+				}
 				if err == nil && strings.HasSuffix(u.ActiveState, "ating") && last[name] != u.Reason() {
 					last[name] = u.Reason()
 					fmt.Fprintf(s.err, "%s: %s\n", u.Name, u.Reason())

@@ -19,8 +19,9 @@ func psCommand(s *streams) *cobra.Command {
 		Long: `Ps lists the containers that run or have failed, of every kind: those of
 files, and those of "cocker run". With --all it lists all that exist, and as
 "no file" what containers wrote whose files are gone; "cocker rm NAME" removes
-it. The state of a container tells, in parentheses, when its file is gone or bad
-while it runs, and which process the kernel has killed because memory ran out.`,
+it. The state of a container tells, in parentheses, how far the pull is that its
+start waits for, when its file is gone or bad while it runs, and which process
+the kernel has killed because memory ran out.`,
 		Example:           "  cocker ps --all\n  cocker ps --json | jq -r '.[].name'",
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -36,7 +37,8 @@ type psEntry struct {
 	Name        string     `json:"name"`
 	Description string     `json:"description,omitempty"`
 	Images      []string   `json:"images"`
-	State       string     `json:"state"` // running, stopped, failed, starting, stopping, no file, ...
+	State       string     `json:"state"`          // running, stopped, failed, starting, stopping, pulling, no file, ...
+	Pull        string     `json:"pull,omitempty"` // how far the pull is that its start waits for
 	Since       *time.Time `json:"since,omitempty"`
 	Unit        string     `json:"unit"`
 	ActiveState string     `json:"active_state"`
@@ -61,7 +63,7 @@ func ps(ctx context.Context, s *streams, all, asJSON bool) error {
 	}
 	entries := []psEntry{}
 	for _, c := range containers {
-		listed := c.Unit.Running() || c.Unit.ActiveState == "failed"
+		listed := c.Unit.Running() || c.Unit.ActiveState == "failed" || c.Pull != ""
 		if listed || all {
 			entries = append(entries, describe(ctx, m, c))
 		}
@@ -92,6 +94,10 @@ func describe(ctx context.Context, m *scope.Manager, c container) psEntry {
 	if c.Unit.Result != "success" {
 		e.Result = c.Unit.Result
 	}
+	if c.Pull != "" {
+		pull, _ := m.Unit(ctx, c.Pull) // it may be gone by now
+		e.Pull = pull.StatusText
+	}
 	e.OOM = c.killed()
 	e.Problem = strings.Join(c.problems(), "\n")
 	return e
@@ -117,6 +123,8 @@ func (e psEntry) stateCell() string {
 	}
 	var notes []string
 	switch {
+	case e.Pull != "":
+		notes = append(notes, e.Pull)
 	case e.OOM != "":
 		notes = append(notes, e.OOM)
 	case e.Result != "" && e.State == "failed":

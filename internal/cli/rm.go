@@ -92,7 +92,7 @@ func remove(ctx context.Context, m *scope.Manager, name string, force, keepData 
 			return changed, err
 		}
 	}
-	return changed, m.ResetFailed(ctx, units.Service(name))
+	return changed, errors.Join(m.ResetFailed(ctx, units.Service(name)), m.ResetFailed(ctx, units.Pull(name)))
 }
 
 // forgetUnit takes away what an administrator has set of a unit by "systemctl
@@ -117,7 +117,14 @@ func forgetUnit(ctx context.Context, m *scope.Manager, unit string) (changed boo
 // endFirst stops a container that is to be removed, if that is allowed, and waits
 // until whatever its end has set off is done: it works on the same data.
 func endFirst(ctx context.Context, m *scope.Manager, u scope.Unit, name string, force bool) error {
+	pull, err := m.Unit(ctx, units.Pull(name))
 	switch {
+	case err != nil:
+		return err
+	case pull.Running() && !force:
+		return fmt.Errorf("images are being pulled for %s; stop it first, or use --force", name)
+	case pull.Running():
+		return errors.Join(endPull(ctx, m, name), awaitCleanup(ctx, m, name))
 	case !u.Running():
 		return awaitCleanup(ctx, m, name)
 	case !force:

@@ -35,6 +35,9 @@ outlive this command. With --detach it is a service, cocker-NAME.service, with
 the properties that a file would have given it. systemctl, machinectl and
 journalctl show both as any other container.
 
+An image whose name says where it comes from, registry.example.com/web:1, is
+pulled first if it is not here; --pull says otherwise.
+
 Without --rm the container and what it wrote stay until "cocker rm NAME". After
 a reboot "cocker ps -a" shows what it wrote as having no file; "cocker create"
 with the same name makes it a container again.
@@ -64,6 +67,9 @@ the container could not be started.`,
 
 func run(command *cobra.Command, s *streams, c *config.Container, o runOptions) error {
 	if err := o.check(s); err != nil {
+		return err
+	}
+	if err := s.pullForRun(command.Context(), c); err != nil {
 		return err
 	}
 	systemd := openSoon(command.Context())

@@ -1,0 +1,25 @@
+package launch
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/cocker/cocker/config"
+	"github.com/cocker/cocker/image"
+	"github.com/cocker/cocker/units"
+)
+
+// missing adds to the error that an image is not here why nothing has pulled it.
+func (l *launcher) missing(reference string, err error) error {
+	c := l.container
+	switch {
+	case !errors.Is(err, image.ErrNotFound):
+		return err
+	case c.Pull == config.PullNever:
+		return fmt.Errorf("%w; nothing pulls it at the start, with pull = \"never\"", err)
+	case !l.options.Foreground && slices.Contains(c.Pulled(), reference):
+		return fmt.Errorf("image %q is not here, and it was not pulled; the reason is in: journalctl -u %s", reference, units.Pull(c.Name))
+	}
+	return err
+}
