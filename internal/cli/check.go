@@ -21,8 +21,9 @@ func checkCommand(s *streams) *cobra.Command {
 every problem of every file, one on a line, with file and line. It needs no
 systemd. The exit status is 1 if there is a problem.
 
-It warns of containers that run although their files are gone, and of what
-containers wrote whose files are gone; that is no problem of a file.`,
+It warns of containers that run although their files are gone, of what
+containers wrote whose files are gone, and of limits of disk space that the file
+system of /var/lib/cocker cannot keep; that is no problem of a file.`,
 		Example:           "  cocker check && systemctl daemon-reload",
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -54,7 +55,7 @@ func check(s *streams, dirs []string, asJSON bool) error {
 	good, err := config.Check(dirs)
 	_, bad := config.LoadRegistries(paths.Registries)
 	err = errors.Join(err, bad)
-	warnings := lostFiles(dirs)
+	warnings := append(lostFiles(dirs), limitless(good)...)
 	if asJSON {
 		if failure := printJSON(s.out, resultOf(good, err, warnings)); failure != nil {
 			return failure

@@ -95,7 +95,7 @@ func addCompletion(root *cobra.Command) {
 func commands() []func(*streams) *cobra.Command {
 	return []func(*streams) *cobra.Command{
 		checkCommand, createCommand, runCommand, psCommand, startCommand, stopCommand, restartCommand,
-		killCommand, rmCommand, inspectCommand, logsCommand, cpCommand, exportCommand, copyAgentCommand, diffCommand, commitCommand, checkoutCommand, imageCommand, systemCommand, versionCommand,
+		killCommand, rmCommand, inspectCommand, logsCommand, cpCommand, exportCommand, copyAgentCommand, diffCommand, commitCommand, checkoutCommand, imageCommand, volumeCommand, systemCommand, versionCommand,
 		pullBeforeStartCommand,
 	}
 }

@@ -27,7 +27,7 @@ func rmCommand(s *streams) *cobra.Command {
 		Long: `Rm removes containers for good, without asking: the file and its drop-ins,
 what the container wrote, its user ids, the links of "systemctl enable", and
 the limits of "systemctl set-property".
-Images and mounted paths of the host stay. A container that runs is refused
+Images, volumes and mounted paths of the host stay. A container that runs is refused
 unless --force is given. All names are tried; the exit status is 1 if one
 could not be removed.`,
 		Example:           "  cocker rm web\n  cocker rm --force --keep-data web",
