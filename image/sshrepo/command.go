@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/term"
 
@@ -65,7 +64,6 @@ func sshCommand(ctx context.Context, p image.Place, remote string) (*exec.Cmd, e
 	if err != nil {
 		return nil, fmt.Errorf("there is no program ssh here; install it (package openssh-client): %w", err)
 	}
-	cmd := exec.CommandContext(ctx, path, sshArguments(p, !term.IsTerminal(int(os.Stdin.Fd())), remote)...)
-	cmd.WaitDelay = 5 * time.Second // a ProxyCommand may keep the pipes open
-	return cmd, nil
+	batch := !term.IsTerminal(int(os.Stdin.Fd()))
+	return exec.CommandContext(ctx, path, sshArguments(p, batch, remote)...), nil
 }

@@ -42,6 +42,9 @@ const (
 // tried with another one.
 var errBroken = errors.New("the connection broke off")
 
+// errTooMuch says that the other side sent what server.sh never would.
+var errTooMuch = errors.New("it is no repository of images")
+
 // dial starts the program on the other side and waits until it speaks.
 func (c *Client) dial(ctx context.Context, place image.Place) (*connection, error) {
 	nonce := make([]byte, 16)
@@ -53,6 +56,7 @@ func (c *Client) dial(ctx context.Context, place image.Place) (*connection, erro
 		return nil, err
 	}
 	conn.cmd, cmd.Stderr = cmd, conn.errs
+	cmd.WaitDelay = patience // what it has started, a ProxyCommand say, may keep the pipes open
 	if conn.in, err = cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
@@ -84,14 +88,14 @@ func (c *connection) awaitHello() (noise string, err error) {
 		}
 		noise += line + "\n"
 	}
-	return noise, errors.New("what it prints at a login has no end")
+	return noise, fmt.Errorf("%w: what it prints at a login has more than %d bytes", errTooMuch, maxNoise)
 }
 
 // line reads a line of an answer.
 func (c *connection) line() (string, error) {
 	line, err := c.out.ReadSlice('\n')
 	if len(line) > maxLine {
-		return "", fmt.Errorf("a line of its answer is longer than %d bytes", maxLine)
+		return "", fmt.Errorf("%w: a line of more than %d bytes", errTooMuch, maxLine)
 	}
 	if err == io.EOF {
 		err = io.ErrUnexpectedEOF
@@ -191,6 +195,9 @@ func (c *connection) send(r io.Reader, size int64, words ...string) (answer stri
 		return answer, err
 	}
 	_, failed := io.Copy(c.in, io.LimitReader(r, size))
+	if failed != nil && c.ctx.Err() != nil {
+		return "", c.broken(failed)
+	}
 	if answer, _, err = c.answer(); failed != nil && err == nil {
 		err = c.broken(failed) // what was not sent cannot have arrived
 	}
@@ -198,7 +205,7 @@ func (c *connection) send(r io.Reader, size int64, words ...string) (answer stri
 }
 
 // patience is how long an end may take that the other side has to agree to.
-const patience = 10 * time.Second
+const patience = 5 * time.Second
 
 // close ends the connection. The program there sees the end of its input; what it still
 // prints is of no interest, and may be without end.
@@ -223,6 +230,9 @@ func (c *connection) broken(err error) error {
 	if cause := context.Cause(c.ctx); cause != nil {
 		return cause
 	}
+	if errors.Is(err, errTooMuch) {
+		return err
+	}
 	if text := c.errs.text(); text != "" {
 		return fmt.Errorf("%w: %s", errBroken, text)
 	}
@@ -239,6 +249,9 @@ func (c *connection) refused(err error, noise string) error {
 		return cause
 	}
 	text := c.errs.text()
+	if text == "" && errors.Is(err, errTooMuch) {
+		text = err.Error()
+	}
 	if text == "" {
 		text = printable(strings.TrimSpace(noise))
 	}

@@ -146,7 +146,7 @@ func hexOf(digest string) string { return strings.TrimPrefix(digest, "sha256:") 
 
 // send sends one blob. Only layers are worth to be shown.
 func (u *upload) send(conn *connection, p part, shown bool) error {
-	source := &watched{source: io.NewSectionReader(p.source, 0, p.Size), told: func(int64) {}}
+	source := &watched{ctx: conn.ctx, source: io.NewSectionReader(p.source, 0, p.Size)}
 	tell := func(kind transfer.Kind, done int64) {
 		if shown {
 			u.client.progress(transfer.Event{Kind: kind, Digest: p.Digest, Done: done, Total: p.Size})
@@ -165,14 +165,18 @@ func (u *upload) send(conn *connection, p part, shown bool) error {
 	return nil
 }
 
-// watched tells how far a reader is.
+// watched tells how far a reader is, and ends when its context does.
 type watched struct {
+	ctx    context.Context
 	source io.Reader
 	done   int64
 	told   func(done int64)
 }
 
 func (w *watched) Read(p []byte) (int, error) {
+	if err := context.Cause(w.ctx); err != nil {
+		return 0, err
+	}
 	n, err := w.source.Read(p)
 	w.done += int64(n)
 	w.told(w.done)
