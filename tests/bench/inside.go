@@ -43,6 +43,8 @@ func measureInside(ctx context.Context, s settings, stdout, stderr io.Writer) er
 		{"many at once, memory", b.startMany},
 		{"memory without an init", b.memoryWithoutInit},
 		{"generator", b.generate},
+		{"make images", b.prepareImages},
+		{"images", b.measureImages},
 	}
 	for _, phase := range phases {
 		fmt.Fprintln(stderr, "bench:", phase.name)

@@ -1,4 +1,5 @@
-// Command bench measures cocker beside what systemd can do by itself: in one run,
+// Command bench measures cocker beside what systemd can do by itself, and its images
+// beside podman's and those of skopeo and umoci: in one run,
 // on one test host, round by round, so that whatever else the machine does hits
 // all of them alike. It owns the contenders, the measurements and the report. It
 // imports tests/host only and uses cocker as a user does.
@@ -42,6 +43,8 @@ type settings struct {
 	many    int
 	files   int // that the generator reads
 	asJSON  bool
+
+	imageRounds int // of pull, first start, prune and import
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
@@ -56,6 +59,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags.IntVar(&s.batches, "batches", 5, "rounds of many starts at once")
 	flags.IntVar(&s.many, "many", 60, "containers to start at once")
 	flags.IntVar(&s.files, "files", 1000, "container files for the generator")
+	flags.IntVar(&s.imageRounds, "image-rounds", 3, "rounds of images: pull, first start, prune, import")
 	flags.BoolVar(&s.asJSON, "json", false, "print every sample as JSON")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -91,7 +95,7 @@ func measureOnHost(ctx context.Context, s settings, stderr io.Writer) (result *r
 	}
 	cmd := h.Command(ctx, program, "inside",
 		"-rounds", strconv.Itoa(s.rounds), "-batches", strconv.Itoa(s.batches),
-		"-many", strconv.Itoa(s.many), "-files", strconv.Itoa(s.files))
+		"-many", strconv.Itoa(s.many), "-files", strconv.Itoa(s.files), "-image-rounds", strconv.Itoa(s.imageRounds))
 	cmd.Stderr = stderr
 	out, err := cmd.Output()
 	if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"text/tabwriter"
 )
@@ -18,7 +19,7 @@ type goal struct {
 
 func goals() []goal {
 	const ratio, milliseconds, kibibytes = "%.2f × " + sandboxed, "%.1f ms", "%.0f KiB"
-	return []goal{
+	goals := []goal{
 		{"start, no network", start, noNetwork, sandboxed, 1.2, ratio},
 		{"start, bridge and port", start, bridged, sandboxed, 1.4, ratio},
 		{"stop, no network", stop, noNetwork, sandboxed, 2, ratio},
@@ -30,6 +31,12 @@ func goals() []goal {
 		{"memory, init = \"none\"", memory, withoutInit().name, "", 0, kibibytes},
 		{"generator", generator, noNetwork, "", 40, milliseconds},
 	}
+	for _, g := range kinds() {
+		goals = append(goals,
+			goal{imageMeasure(pull, g), imageMeasure(pull, g), cockers, podmans, 0.5, "%.2f × " + podmans},
+			goal{imageMeasure(pullMemory, g), imageMeasure(pullMemory, g), cockers, "", 100 << 10, kibibytes})
+	}
+	return goals
 }
 
 // value is the goal's figure for one quantile.
@@ -55,16 +62,29 @@ func (r *result) report() string {
 
 func (r *result) writeFigures(b *strings.Builder) {
 	w := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
-	names := []string{bare, sandboxed, nspawn, noNetwork, bridged}
-	fmt.Fprintln(w, "\t"+strings.Join(names, "\t"))
-	for _, measure := range []string{start, stop, once, atOnce, memory, generator} {
+	r.writeTable(w, []string{bare, sandboxed, nspawn, noNetwork, bridged}, []string{start, stop, once, atOnce, memory, generator})
+	w.Flush()
+	var measures []string
+	for _, g := range kinds() {
+		for _, measure := range []string{pull, pullMemory, firstStart, importTar} {
+			measures = append(measures, imageMeasure(measure, g))
+		}
+	}
+	measures = append(measures, pruneAll)
+	b.WriteByte('\n')
+	r.writeTable(w, []string{cockers, podmans, unpackers}, measures)
+	w.Flush()
+}
+
+func (r *result) writeTable(w io.Writer, contenders, measures []string) {
+	fmt.Fprintln(w, "\t"+strings.Join(contenders, "\t"))
+	for _, measure := range measures {
 		cells := []string{measure}
-		for _, name := range names {
+		for _, name := range contenders {
 			cells = append(cells, cell(r.summary(measure, name)))
 		}
 		fmt.Fprintln(w, strings.Join(cells, "\t"))
 	}
-	w.Flush()
 }
 
 func cell(s summary) string {
