@@ -54,7 +54,7 @@ test-system: roots ## run the tests on a real systemd (as root)
 	$(GO) test -timeout 50m ./tests/...
 
 # For example BENCHFLAGS=-json, or "-rounds 100".
-bench: roots ## measure start, stop and memory beside bare services and nspawn (as root)
+bench: roots ## measure containers beside bare services and nspawn, images beside podman (as root)
 	@$(GO) build -o $(BENCHMARK) ./tests/bench
 	@$(BENCHMARK) $(BENCHFLAGS)
 
