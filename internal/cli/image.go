@@ -15,16 +15,16 @@ import (
 func imageCommand(s *streams) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "image",
-		Short: "Pull, push, import, export, list and remove images",
+		Short: "Pull, push, search, import, export, list and remove images",
 		Long: `Images are kept in /var/lib/cocker/oci, a standard OCI image layout that
 other tools read: skopeo inspect oci:/var/lib/cocker/oci:demo:1.0`,
 		Args: func(c *cobra.Command, args []string) error {
-			return fmt.Errorf("say what to do: pull, push, import, export, ls, inspect, history, tag, rename, rm, prune or demo (see \"%s --help\")", c.CommandPath())
+			return fmt.Errorf("say what to do: pull, push, search, import, export, ls, inspect, history, tag, rename, rm, prune or demo (see \"%s --help\")", c.CommandPath())
 		},
 		RunE: func(*cobra.Command, []string) error { return nil },
 	}
 	for _, add := range []func(*streams) *cobra.Command{
-		imageListCommand, imagePullCommand, imagePushCommand, imageImportCommand, imageExportCommand, imageDemoCommand, imageRemoveCommand,
+		imageListCommand, imagePullCommand, imagePushCommand, imageSearchCommand, imageImportCommand, imageExportCommand, imageDemoCommand, imageRemoveCommand,
 		imageInspectCommand, imageHistoryCommand, imageTagCommand, imageRenameCommand, imagePruneCommand,
 	} {
 		command.AddCommand(add(s))
