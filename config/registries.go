@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"maps"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -13,9 +14,11 @@ const DefaultRegistry = "docker.io"
 
 // Registries says how registries are reached: /etc/cocker/registries.toml.
 type Registries struct {
-	Default string                   // the registry of names that have none
-	ByHost  map[string]Registry      // by the host, with its port, that names begin with
-	SSH     map[string]SSHRepository // by what is between ssh:// and the name of an image, or the host in it
+	Default  string                   // the registry of names that have none
+	ByHost   map[string]Registry      // by the host, with its port, that names begin with
+	SSH      map[string]SSHRepository // by what is between ssh:// and the name of an image, or the host in it
+	MaxSize  uint64                   // bytes that an image may have unpacked; 0: as many as there is space for
+	MaxFiles uint64                   // files that an image may have; 0: any number
 }
 
 // SSHRepository is a directory of images on another machine, which ssh leads to.
@@ -86,8 +89,12 @@ func (s *source) registries() (*Registries, error) {
 			b.registryTables(e, r)
 		case e.table == "" && e.key == "ssh":
 			b.sshTables(e, r)
+		case e.table == "" && e.key == "max_size":
+			r.MaxSize = b.size(e, e.value)
+		case e.table == "" && e.key == "max_files":
+			r.MaxFiles = b.integer(e, 1, math.MaxInt64)
 		default:
-			b.unknown(e, e.path(), []string{"default", "registry", "ssh"})
+			b.unknown(e, e.path(), []string{"default", "registry", "ssh", "max_size", "max_files"})
 		}
 	}
 	if err := b.joined(); err != nil {

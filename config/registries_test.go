@@ -10,6 +10,8 @@ import (
 func TestRegistries(t *testing.T) {
 	got, err := ParseRegistries("/r.toml", `
 default = "registry.example.com:5000"
+max_size = "20G"
+max_files = 1000000
 [registry."docker.io"]
 mirrors = ["http://127.0.0.1:65001", "https://mirror.example.com/hub/cache/", "other.example.com"]
 [registry."registry.example.com:5000"]
@@ -19,7 +21,7 @@ insecure = true
 [ssh."me@images.example.com:2222"]
 directory = "/srv/images"
 `)
-	want := &Registries{Default: "registry.example.com:5000", ByHost: map[string]Registry{
+	want := &Registries{Default: "registry.example.com:5000", MaxSize: 20 << 30, MaxFiles: 1000000, ByHost: map[string]Registry{
 		"docker.io": {Mirrors: []Mirror{
 			{Plain: true, Host: "127.0.0.1:65001"}, {Host: "mirror.example.com", Path: "hub/cache"}, {Host: "other.example.com"},
 		}},
@@ -49,6 +51,8 @@ func TestRegistriesProblems(t *testing.T) {
 		{"defualt = 'a'", `/r.toml:1: unknown key "defualt" (did you mean "default"?)`},
 		{"\n[registries.'a']\nca = 'x'", `/r.toml:2: unknown key "registries" (did you mean "registry"?)`},
 		{"default = 'a b'", `/r.toml:1: default: "a b" is no host`},
+		{"max_size = 'large'", `/r.toml:1: max_size: "large" is no size`},
+		{"max_files = 0", "/r.toml:1: max_files: 0 is out of range"},
 		{"default = 1", "/r.toml:1: default: must be a string"},
 		{"registry = 1", "/r.toml:1: registry: must be tables"},
 		{"[registry]\n'a' = 1", "/r.toml:2: registry.a: must be a table"},

@@ -7,7 +7,8 @@ import (
 // Store is an image store on disk. It keeps no state, so that any number of
 // processes may use the same one.
 type Store struct {
-	root string
+	root   string
+	limits Limits // of what is added
 }
 
 // Open returns the store below root (/var/lib/cocker). It touches nothing: a

@@ -23,6 +23,7 @@ type Transaction struct {
 	blobs  []*StagedBlob
 	kept   []Layer
 
+	charged   charged
 	preserved []string // see Preserve
 }
 
@@ -108,6 +109,9 @@ type StagedLayer struct {
 	path    string
 	hex     string
 	dropped bool
+
+	tx          *Transaction
+	size, files int64 // charged
 }
 
 // CreateLayer makes an empty directory for a layer: mode 0755, owned by root.
@@ -116,7 +120,7 @@ func (t *Transaction) CreateLayer() (*StagedLayer, error) {
 	if err := os.Mkdir(path, 0o755); err != nil {
 		return nil, err
 	}
-	l := &StagedLayer{path: path}
+	l := &StagedLayer{path: path, tx: t}
 	t.layers = append(t.layers, l)
 	return l, nil
 }
@@ -173,6 +177,7 @@ func (b *StagedBlob) Seal(mediaType string) (Descriptor, error) {
 // Drop takes a layer and its blob out of the image again, for another try.
 func (t *Transaction) Drop(l *StagedLayer, b *StagedBlob) error {
 	l.dropped, b.dropped = true, true
+	l.refund()
 	_ = b.file.Close() // it may be sealed
 	return errors.Join(os.RemoveAll(l.path), os.Remove(b.path))
 }

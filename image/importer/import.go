@@ -36,7 +36,8 @@ type Options struct {
 	Progress func(bytes int64) // told the bytes of tar done so far, often; nil: nobody is
 	Note     func(text string) // told what is left out on purpose; nil: nobody is
 
-	digestKnown bool // what is read is compared with a digest: no end mark is needed
+	charge      func(size int64) error // the limits of the store; nil: there are none
+	digestKnown bool                   // what is read is compared with a digest: no end mark is needed
 }
 
 // Import makes an image of one layer from a directory, a tar (plain, gzip, zstd,

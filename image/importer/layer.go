@@ -46,6 +46,7 @@ func addLayer(ctx context.Context, tx *image.Transaction, source io.Reader, opts
 	if err != nil {
 		return layer{}, err
 	}
+	opts.charge = staged.Charge
 	entries, err := pump(ctx, source, staged.Path(), opts, diff, packed)
 	if err != nil {
 		return layer{}, err
@@ -77,7 +78,7 @@ func pump(ctx context.Context, source io.Reader, dir string, opts Options, sinks
 	watched := &watchedReader{ctx: ctx, source: source, progress: opts.Progress}
 	// The buffer is on this side of the tee, so that the sinks get large pieces.
 	r := bufio.NewReaderSize(io.TeeReader(watched, io.MultiWriter(writers...)), chunk)
-	if entries, err = unpack.Tar(dir, r, unpack.Options{Note: opts.Note, EndMayLack: opts.digestKnown}); err != nil {
+	if entries, err = unpack.Tar(dir, r, unpack.Options{Note: opts.Note, EndMayLack: opts.digestKnown, Charge: opts.charge}); err != nil {
 		return entries, err
 	}
 	// To the end: the digests cover the padding, and a checksum comes last.

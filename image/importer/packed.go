@@ -25,7 +25,7 @@ func Packed(ctx context.Context, source io.Reader, blob *image.StagedBlob, layer
 	r, w := io.Pipe()
 	copied := make(chan error, 1)
 	go func() { copied <- copyPacked(w, source, blob) }()
-	diffID, err = unpackPacked(ctx, r, layer.Path(), note)
+	diffID, err = unpackPacked(ctx, r, layer.Path(), Options{Note: note, charge: layer.Charge})
 	_, _ = io.Copy(io.Discard, r) // to the end; an error is that of the copy
 	if failure := <-copied; failure != nil {
 		return "", failure // what unpacking made of it says nothing
@@ -58,13 +58,14 @@ func copyPacked(w *io.PipeWriter, source io.Reader, blob io.Writer) (err error) 
 // onlyReader hides a source's WriteTo, which would pass by the large buffer.
 type onlyReader struct{ io.Reader }
 
-func unpackPacked(ctx context.Context, source io.Reader, dir string, note func(string)) (string, error) {
+func unpackPacked(ctx context.Context, source io.Reader, dir string, opts Options) (string, error) {
 	plain, err := decompress(source, func() error { return nil })
 	if err != nil {
 		return "", err
 	}
 	diff := sha256.New()
-	if _, err := pump(ctx, plain, dir, Options{Note: note, digestKnown: true}, diff); err != nil {
+	opts.digestKnown = true
+	if _, err := pump(ctx, plain, dir, opts, diff); err != nil {
 		return "", err
 	}
 	if err := plain.Close(); err != nil {

@@ -5,7 +5,10 @@ package remote
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"strings"
 
 	"github.com/cocker/cocker/config"
@@ -19,6 +22,7 @@ import (
 type Client struct {
 	registry *registry.Client
 	ssh      *sshrepo.Client
+	limits   image.Limits
 }
 
 // Config says how places are reached, and who is told how it goes.
@@ -48,10 +52,14 @@ func ParsePlatform(text string) (Platform, error) { return transfer.ParsePlatfor
 
 // New makes a client.
 func New(c Config) *Client {
-	return &Client{
+	client := &Client{
 		registry: registry.New(registry.Config{Registries: c.Registries, Version: c.Version, Progress: c.Progress}),
 		ssh:      sshrepo.New(sshrepo.Config{Registries: c.Registries, Progress: c.Progress}),
 	}
+	if c.Registries != nil {
+		client.limits = image.Limits{Size: int64(min(c.Registries.MaxSize, math.MaxInt64)), Files: int64(c.Registries.MaxFiles)}
+	}
+	return client
 }
 
 // mover is what every way of moving an image can do.
@@ -73,7 +81,11 @@ func (c *Client) mover(ref string) mover {
 // without an error the image survives a power cut; with one, nothing of it is left in
 // the store.
 func (c *Client) Pull(ctx context.Context, store *image.Store, ref string, p Platform) (*image.Image, error) {
-	return c.mover(ref).Pull(ctx, store, ref, p)
+	img, err := c.mover(ref).Pull(ctx, store.Limit(c.limits), ref, p)
+	if errors.Is(err, image.ErrTooLarge) {
+		err = fmt.Errorf("%w (max_size and max_files in registries.toml say how large)", err)
+	}
+	return img, err
 }
 
 // Push gives an image of the store to a place, under the name ref, or, if that is "",
@@ -88,14 +100,34 @@ func (c *Client) Push(ctx context.Context, store *image.Store, stored, ref strin
 	return c.mover(where).Push(ctx, store, stored, ref)
 }
 
-// List returns what a place has: a registry, a repository of one, or ssh:// and a host.
+// List returns what a place has: a registry, or ssh:// and a host, or a repository there.
 func (c *Client) List(ctx context.Context, where string, wanted func(name string) bool) ([]Listed, error) {
 	if !strings.HasPrefix(where, image.SchemeSSH) {
 		return c.registry.List(ctx, where, wanted)
 	}
-	place, err := image.ParsePlace(strings.TrimSuffix(where, "/"))
+	place, name, err := placeAndName(strings.TrimSuffix(where, "/"))
 	if err != nil {
-		return nil, fmt.Errorf("%w; write ssh://[USER@]HOST[:PORT]", err)
+		return nil, err
 	}
-	return c.ssh.List(ctx, place)
+	list, err := c.ssh.List(ctx, place)
+	return slices.DeleteFunc(list, func(l Listed) bool { return name != "" && l.Name != name }), err
+}
+
+// placeAndName reads ssh://HOST[/NAME].
+func placeAndName(where string) (image.Place, string, error) {
+	if !strings.Contains(strings.TrimPrefix(where, image.SchemeSSH), "/") {
+		place, err := image.ParsePlace(where)
+		if err != nil {
+			err = fmt.Errorf("%w; write ssh://[USER@]HOST[:PORT]", err)
+		}
+		return place, "", err
+	}
+	ref, err := image.ParseReference(where)
+	if err == nil && (ref.Tag != "" || ref.Digest != "") {
+		err = fmt.Errorf("%s: wanted ssh://[USER@]HOST[:PORT], or a name there without a tag", where)
+	}
+	if err != nil {
+		return image.Place{}, "", err
+	}
+	return ref.Place()
 }

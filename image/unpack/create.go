@@ -116,6 +116,9 @@ func (t *tree) makeDevice(p place, kind uint32, hdr *tar.Header) (node, error) {
 	if hdr.Devmajor < 0 || hdr.Devmajor > maxMajor || hdr.Devminor < 0 || hdr.Devminor > maxMinor {
 		return node{}, fmt.Errorf("there is no device %d:%d", hdr.Devmajor, hdr.Devminor)
 	}
+	if kind == unix.S_IFCHR && hdr.Devmajor == 0 && hdr.Devminor == 0 && !t.plain {
+		return node{}, errors.New("device 0:0 hides a file of the layers below on this host only; in a layer that is " + whiteoutPrefix + "NAME")
+	}
 	dev := unix.Mkdev(uint32(hdr.Devmajor), uint32(hdr.Devminor))
 	return t.makeOther(p, func() error { return unix.Mknodat(p.parent, p.base, kind|0o600, int(dev)) })
 }

@@ -15,6 +15,7 @@ type tree struct {
 	limits budget
 	plain  bool // see Options
 	note   func(string)
+	charge func(int64) error
 	noted  map[string]bool      // attributes that note was told of
 	dirs   map[string]time.Time // directories whose time is set at the end
 	buffer []byte
@@ -31,9 +32,12 @@ func openTree(dir string, opts Options) (*tree, error) {
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: dir, Err: err}
 	}
-	t := &tree{root: fd, last: -1, plain: opts.Plain, note: opts.Note, noted: map[string]bool{}, dirs: map[string]time.Time{"": impliedTime()}}
+	t := &tree{root: fd, last: -1, plain: opts.Plain, note: opts.Note, charge: opts.Charge, noted: map[string]bool{}, dirs: map[string]time.Time{"": impliedTime()}}
 	if t.note == nil {
 		t.note = func(string) {}
+	}
+	if t.charge == nil {
+		t.charge = func(int64) error { return nil }
 	}
 	t.limits, err = newBudget(opts.Limits, fd)
 	if err == nil {

@@ -33,6 +33,9 @@ type Options struct {
 	Limits Limits
 	Note   func(string) // told what is left out on purpose; nil: nobody is
 
+	// Charge is told the size of each entry before it is made, and may refuse it.
+	Charge func(size int64) error
+
 	// EndMayLack takes a tar that ends after a whole entry without an end mark, for
 	// one whose digest shows that it is whole: umoci 0.4 writes such layers.
 	EndMayLack bool
@@ -100,13 +103,16 @@ func entryError(name string, err error, offset int64) error {
 // add unpacks one entry.
 func (t *tree) add(hdr *tar.Header, content io.Reader) error {
 	if hdr.Typeflag == tar.TypeXGlobalHeader {
-		return nil // a comment, as git archive writes it
+		return t.charge(0) // a comment, as git archive writes it
 	}
 	name, err := cleanName(hdr.Name)
 	if err != nil {
 		return err
 	}
 	if err := t.limits.check(hdr); err != nil {
+		return err
+	}
+	if err := t.charge(hdr.Size); err != nil {
 		return err
 	}
 	if name == "" {

@@ -300,6 +300,12 @@ func TestHostile(t *testing.T) {
 		{"long path", []tar.Header{dir(strings.Repeat("abcdefghi/", 500))}, "longer than 4095"},
 		{"deep path", []tar.Header{dir(strings.Repeat("a/", 300))}, "more than 256"},
 		{"attributes", []tar.Header{attrs}, "more than 128 extended"},
+		{"overlayfs's own whiteout", []tar.Header{device("a", 0, 0)}, "device 0:0 hides"},
+		{"hard link to a whiteout", []tar.Header{file(".wh.a", ""), hardlink("h", ".wh.a")}, "in the same layer"},
+		{"whiteout of the root", []tar.Header{file("./.wh.", "")}, `whiteout of ""`},
+		{"opaque below a file", []tar.Header{file("a", "x"), file("a/.wh..wh..opq", "")}, "no directory"},
+		{"whiteout below a symlink out", []tar.Header{symlink("s", "CANARYDIR"), file("s/.wh.canary", "")}, "leads to no directory"},
+		{"opaque below a symlink up", []tar.Header{symlink("s", ".."), file("s/.wh..wh..opq", "")}, ""},
 		{"no such device", []tar.Header{device("a", 1<<20, 0)}, "no device"},
 		{"unknown type", []tar.Header{e('Z', "a", "")}, `type 'Z'`},
 	}

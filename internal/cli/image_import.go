@@ -18,6 +18,7 @@ import (
 
 func imageImportCommand(s *streams) *cobra.Command {
 	o, labels, asJSON := archive.Options{}, []string{}, false
+	limits := image.Limits{}
 	command := &cobra.Command{
 		Use:   "import [flags] SOURCE [NAME[:TAG] [COMMAND [ARG...]]]",
 		Short: "Take in images from archives, directories and tars",
@@ -58,7 +59,8 @@ nothing of them is left.`,
 				return err
 			}
 			return s.importImages(asJSON, o.Options, func(run importer.Options) ([]*image.Image, error) {
-				return archive.Import(c.Context(), image.Open(paths.State), args[0], ref, archive.Options{Options: run, Image: o.Image})
+				store := image.Open(paths.State).Limit(limits)
+				return archive.Import(c.Context(), store, args[0], ref, archive.Options{Options: run, Image: o.Image})
 			})
 		},
 	}
@@ -71,6 +73,8 @@ nothing of them is left.`,
 	flags.StringVar(&o.StopSignal, "stop-signal", "", "the `signal` that asks the command to end")
 	flags.StringArrayVar(&o.ExposedPorts, "expose", nil, "a port that it serves, `PORT[/udp]`")
 	flags.StringArrayVar(&labels, "label", nil, "a label, `KEY=VALUE`")
+	flags.Var((*sizeFlag)(&limits.Size), "max-size", "refuse what has more `bytes` unpacked, \"512M\", \"20G\"; default: as many as there is space for")
+	flags.Int64Var(&limits.Files, "max-files", 0, "refuse what has more than `n` files; default: any number")
 	flags.BoolVar(&asJSON, "json", false, "print what was made as JSON")
 	flags.SortFlags = false
 	flags.SetInterspersed(false)
