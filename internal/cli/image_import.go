@@ -37,7 +37,8 @@ zstd, xz or bzip2), it finds out by itself:
   links and devices are kept. COMMAND is what a container of the image runs if
   it says nothing else;
 - machine:NAME is the directory /var/lib/machines/NAME of systemd-nspawn(1)
-  and machinectl(1), such a tree too. Stop the machine before.
+  and machinectl(1), such a tree too. Stop the machine before. Owners that
+  systemd-nspawn has moved to a range of ids are moved back.
 
 When the command returns, the images survive a power cut; if it fails,
 nothing of them is left.`,
