@@ -127,7 +127,8 @@ while read -r verb a b; do
 	case $verb in
 	begin)
 		command -v sha256sum >/dev/null 2>&1 || die "there is no sha256sum, which coreutils and busybox have"
-		if error=$(mkdir -p "$dir" 2>&1) && prepare; then
+		# Images can hold secrets: who wants others to read them makes the directory before.
+		if error=$({ umask 077 && mkdir -p "$dir"; } 2>&1) && prepare; then
 			say ok
 		else
 			die "${error:-cannot write into $dir}"

@@ -17,8 +17,8 @@ func imageSearchCommand(s *streams) *cobra.Command {
 		Short: "List the images of a registry or of another machine",
 		Long: `Search lists the images that are at a place, by the names to pull them by.
 WHERE is ssh://[USER@]HOST[:PORT], for the directory of images on another
-machine; or a registry, HOST[:PORT]; or a repository of one, for its tags.
-Large public registries tell only the latter.
+machine, or a registry, HOST[:PORT]; or either with the name of a repository,
+for its tags. Large public registries tell only the latter.
 
 PATTERN chooses those whose name, without the tag, it is a part of; or, with
 * ? [ in it, whose whole name matches as the names of files do in a shell.
