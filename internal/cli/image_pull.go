@@ -20,11 +20,20 @@ REGISTRY_AUTH_FILE set, only that file is read. Credential helpers work.
 Mirrors, certificates and registries without TLS are set in
 /etc/cocker/registries.toml, see cocker-registries.toml(5).`
 
+const aboutSSH = `
+ssh://[USER@]HOST[:PORT]/NAME[:TAG] names an image in a directory of another
+machine, which needs only sshd, a shell and coreutils or busybox: the directory
+cocker-images of that user's home, an OCI image layout, or the one that
+registries.toml sets. It is reached by ssh(1), with its configuration, keys and
+known_hosts; without a terminal ssh asks nothing, so the host must be known and
+a key without a password, or an agent, let in.
+`
+
 func imagePullCommand(s *streams) *cobra.Command {
 	platform, asJSON := "", false
 	command := &cobra.Command{
 		Use:   "pull [flags] REF...",
-		Short: "Get images from registries",
+		Short: "Get images from registries and other machines",
 		Long: `Pull gets images from registries, for this machine's platform, under the
 names that are given: [REGISTRY/]NAME[:TAG] or [REGISTRY/]NAME@DIGEST. Without
 a registry it is docker.io, or the default of registries.toml; without a tag
@@ -33,9 +42,10 @@ it is the tag latest, or the highest version if there is none.
 Layers that are here are not fetched; one whose connection breaks off goes on
 where it was. Everything is checked against its digest. When the command
 returns, the images survive a power cut; if it fails, nothing is left.
-` + aboutRegistries,
+` + aboutSSH + aboutRegistries,
 		Example: `  cocker image pull registry.example.com/web:1.27
-  cocker image pull --platform linux/arm64 alpine`,
+  cocker image pull --platform linux/arm64 alpine
+  cocker image pull ssh://me@images.example.com/web`,
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeImages,
 		RunE: func(c *cobra.Command, refs []string) error {
@@ -92,13 +102,15 @@ func imagePushCommand(s *streams) *cobra.Command {
 	asJSON := false
 	command := &cobra.Command{
 		Use:   "push [flags] IMAGE [REF]",
-		Short: "Give an image to a registry",
-		Long: `Push gives an image to a registry, under its own name or under the name REF.
-What the registry has is not sent again. It prints the name with the digest,
-by which exactly this image can be asked for.
-` + aboutRegistries,
+		Short: "Give an image to a registry or another machine",
+		Long: `Push gives an image to a registry or another machine, under its own name or
+under the name REF. What is there is not sent again, and nothing of a push that
+breaks off can be seen there. It prints the name with the digest, by which
+exactly this image can be asked for.
+` + aboutSSH + aboutRegistries,
 		Example: `  cocker image push registry.example.com/web:1.27
-  cocker image push demo:1.0 registry.example.com/demo:1.0`,
+  cocker image push demo:1.0 registry.example.com/demo:1.0
+  cocker image push demo:1.0 ssh://me@images.example.com/demo:1.0`,
 		Args:              cobra.RangeArgs(1, 2),
 		ValidArgsFunction: completePush,
 		RunE: func(c *cobra.Command, args []string) error {
