@@ -50,8 +50,8 @@ func collect(ctx context.Context, m *scope.Manager) ([]container, error) {
 			continue
 		}
 		if byName[name] == nil {
-			if !u.Running() && u.ActiveState != "failed" {
-				continue // some unit refers to a container that does not exist
+			if !u.Running() && (u.ActiveState != "failed" || u.Name == units.Service(name) && !leftData(name)) {
+				continue // some unit, or a person, has named a container that does not exist
 			}
 			byName[name] = &container{Name: name}
 		}

@@ -70,7 +70,8 @@ func removeAll(ctx context.Context, names []string, force, keepData bool) error 
 func remove(ctx context.Context, m *scope.Manager, name string, force, keepData bool) (changed bool, err error) {
 	u, err := existing(ctx, m, name)
 	if err != nil {
-		if !leftData(name) || !errors.Is(err, config.ErrNotFound) {
+		nothing := !leftData(name) && u.ActiveState != "failed"
+		if nothing || !errors.Is(err, config.ErrNotFound) {
 			return false, err
 		}
 	}
@@ -92,7 +93,10 @@ func remove(ctx context.Context, m *scope.Manager, name string, force, keepData 
 			return changed, err
 		}
 	}
-	return changed, errors.Join(m.ResetFailed(ctx, units.Service(name)), m.ResetFailed(ctx, units.Pull(name)))
+	for _, unit := range []string{units.Service(name), units.TransientService(name), units.Pull(name)} {
+		err = errors.Join(err, m.ResetFailed(ctx, unit))
+	}
+	return changed, err
 }
 
 // forgetUnit takes away what an administrator has set of a unit by "systemctl
