@@ -23,6 +23,9 @@ func (s *Store) Limit(l Limits) *Store {
 	return &limited
 }
 
+// Limits are those of the store.
+func (t *Transaction) Limits() Limits { return t.area.store.limits }
+
 // charged is what layers have taken of the limits; they are unpacked side by side.
 type charged struct{ size, files atomic.Int64 }
 

@@ -347,6 +347,22 @@ func TestCancelledImportLeavesNothing(t *testing.T) {
 	}
 }
 
+// A bomb ends at the limit, compressed in the archive or around it.
+func TestBombs(t *testing.T) {
+	zeros := strings.Repeat("\x00", spoolRoom+4<<20)
+	for what, source := range map[string][]byte{
+		"a layer":     layoutWith(t, "web:1", layerOf(t, zeros)).tar(t),
+		"the archive": gzipped(t, func() []byte { var e entries; e.file("oci-layout", []byte(zeros)); return e.tar(t) }()),
+	} {
+		store := newStore(t)
+		_, err := Import(t.Context(), store.Limit(image.Limits{Size: 1 << 20}), write(t, source), "", Options{})
+		if !errors.Is(err, image.ErrTooLarge) {
+			t.Errorf("%s: %v", what, err)
+		}
+		assertEmpty(t, store)
+	}
+}
+
 func TestSniff(t *testing.T) {
 	hex := strings.Repeat("a", 64)
 	for _, tt := range []struct {
