@@ -125,7 +125,9 @@ func temporary() string { return ".cocker-cp-" + rand.Text()[:16] }
 
 // regular makes a file under another name and puts it in its place when it is whole.
 func (r *receiver) regular(p place, hdr *tar.Header, content io.Reader) error {
-	if err := r.replaceable(p); err != nil {
+	err := r.replaceable(p)
+	mounted := errors.Is(err, errMounted)
+	if err != nil && !mounted {
 		return err
 	}
 	name := temporary()
@@ -135,14 +137,12 @@ func (r *receiver) regular(p place, hdr *tar.Header, content io.Reader) error {
 		return fmt.Errorf("create: %w", err)
 	}
 	defer unix.Close(fd)
-	err = r.fill(fd, hdr, content)
-	if err == nil {
-		err = unix.Renameat(p.parent, name, p.parent, p.base)
+	if err = r.fill(fd, hdr, content); err == nil && !mounted {
+		if err = unix.Renameat(p.parent, name, p.parent, p.base); err == nil {
+			return nil
+		}
 	}
 	if err == nil {
-		return nil
-	}
-	if errors.Is(err, unix.EBUSY) { // a mount point can only be written to
 		err = r.overwrite(p, fd)
 	}
 	_ = unix.Unlinkat(p.parent, name, 0)
@@ -159,12 +159,24 @@ func (r *receiver) fill(fd int, hdr *tar.Header, content io.Reader) error {
 	return setTime(fd, hdr)
 }
 
-// replaceable refuses what is there and would be lost: only a file or a link makes way.
+// errMounted says that something is mounted on a name.
+var errMounted = errors.New("something is mounted there, and is not replaced")
+
+// replaceable refuses what is there and would be lost: only a file or a link makes way. A
+// file that is mounted must not: rename(2) would take the mount away in all mount
+// namespaces but the caller's, where it fails (is_local_mountpoint, detach_mounts).
 func (r *receiver) replaceable(p place) error {
-	st, err := statAt(p.parent, p.base)
-	if errors.Is(err, unix.ENOENT) {
+	fd, err := linux.OpenSameMount(p.parent, p.base, unix.O_PATH|unix.O_NOFOLLOW)
+	switch {
+	case errors.Is(err, unix.ENOENT):
 		return nil
+	case errors.Is(err, unix.EXDEV):
+		return errMounted
+	case err != nil:
+		return err
 	}
+	defer unix.Close(fd)
+	st, err := stat(fd)
 	if err != nil {
 		return err
 	}
