@@ -45,7 +45,7 @@ func journalTail(unit string, since time.Time, options ...string) string {
 	defer cancel()
 	_ = exec.CommandContext(ctx, "journalctl", "--sync").Run() // what was logged just now is in no file yet
 	options = append(options, "--lines="+journalLines, fmt.Sprintf("--since=@%d.%06d", since.Unix(), since.Nanosecond()/1000),
-		"--output=cat", "--quiet", "--no-pager", "_SYSTEMD_UNIT="+unit)
+		"--output=cat", "--quiet", "--no-pager", "_SYSTEMD_UNIT="+unit, "+", "_UID=0", "OBJECT_SYSTEMD_UNIT="+unit)
 	out, err := exec.CommandContext(ctx, "journalctl", options...).Output()
 	if err != nil {
 		return ""

@@ -47,7 +47,7 @@ func (s *streams) pullBeforeStart(ctx context.Context, name string) error {
 		s.log("<4>", "given up, as the unit was stopped or its time was over (pull_timeout); nothing is left of what came in")
 		return exitTerminated
 	}
-	if scope.LogAbout(units.Service(name), "cocker-pull@"+name, err.Error()) != nil {
+	if scope.LogAbout("cocker-pull@"+name, err.Error(), units.Service(name), units.Pull(name)) != nil {
 		s.log("<3>", err.Error())
 	}
 	return errors.Join(launch.Notify("STATUS="+oneLine(err.Error())), exitError(exitFailure))
