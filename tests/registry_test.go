@@ -216,5 +216,8 @@ func testNames(t *testing.T, h *host.Host) {
 		cocker image history --json demo | jq -e '.[0].created_by == "cocker image import" and .[0].size > 100000' >/dev/null
 		! cocker image pull 127.0.0.1:5000/versions/demo:3 2>err; grep -q "no tag 3; of 2 tags the highest is 1.10" err
 		! cocker image pull 127.0.0.1:5000/versions/none 2>err; grep -q "127.0.0.1:5000/versions/none" err
-		! cocker image pull 127.0.0.1:1/a:1 2>err; grep -q "connection refused" err`)
+		! cocker image pull 127.0.0.1:1/a:1 2>err; grep -q "connection refused (nothing listens there" err && [ "$(wc -l <err)" = 1 ]
+		[ "$(cocker image search 127.0.0.1:5000 'versions/*' | awk '{ print $1 }' | tail -n +2 | tr '\n' ' ')" = "127.0.0.1:5000/versions/demo:1.9 127.0.0.1:5000/versions/demo:1.10 " ]
+		cocker image search --json 127.0.0.1:5000/team/demo | jq -e 'map(.tag) | index("1.0") and index("zstd")' >/dev/null
+		! cocker image search 127.0.0.1:5000/team/none 2>err; grep -q "list 127.0.0.1:5000/team/none" err`)
 }

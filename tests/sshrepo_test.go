@@ -135,6 +135,8 @@ func testSSHPull(t *testing.T, h *host.Host) {
 		mkdir -p /etc/cocker/containers
 		printf 'image = "%s"\ncommand = ["sleep", "inf"]\n[network]\nmode = "none"\n' $far/team/demo:1.0 >/etc/cocker/containers/farimage.toml
 		cocker check && systemctl daemon-reload && systemctl start cocker@farimage && systemctl stop cocker@farimage
+		cocker image rm $far/team/demo:1.0 # a start pulls what is missing
+		systemctl start cocker@farimage && systemctl stop cocker@farimage && cocker image inspect $far/team/demo:1.0 >/dev/null
 		rm /etc/cocker/containers/farimage.toml && systemctl daemon-reload`, far)
 }
 
