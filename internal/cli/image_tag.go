@@ -18,7 +18,9 @@ func imageTagCommand(s *streams) *cobra.Command {
 		Short:   "Give an image more names",
 		Long: `Tag gives an image more names; one without a tag gets the tag latest. It
 copies nothing, and the image keeps the names that it has. An image that had
-such a name loses it.`,
+such a name loses it. Copy and cp are other words for tag: an image is never
+there twice. Into files, and from them, export and import copy images; to and
+from other hosts, push and pull.`,
 		Example:           "  cocker image tag demo:1.0 registry.example.com/demo:1.0 demo:stable",
 		Args:              cobra.MinimumNArgs(2),
 		ValidArgsFunction: completeImages,
