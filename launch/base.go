@@ -22,7 +22,8 @@ func basePath(container string) string { return filepath.Join(writable(container
 // on, lowest first; fs.ErrNotExist says that it has none yet, ErrNoBase that it has one
 // of which nobody knows.
 func Base(container string) (digests []string, err error) {
-	if _, err := os.Lstat(filepath.Join(writable(container), "upper")); err != nil {
+	upper := filepath.Join(writable(container), "upper")
+	if _, err := os.Lstat(upper); err != nil {
 		return nil, err
 	}
 	text, err := os.ReadFile(basePath(container))
@@ -36,10 +37,13 @@ func Base(container string) (digests []string, err error) {
 		}
 		digests = append(digests, digest)
 	}
-	if len(digests) == 0 {
-		return nil, fmt.Errorf("container %s: %w", container, ErrNoBase)
+	if len(digests) > 0 {
+		return digests, nil
 	}
-	return digests, nil
+	if _, err := os.Lstat(upper); err != nil {
+		return nil, err // removed meanwhile
+	}
+	return nil, fmt.Errorf("container %s: %w", container, ErrNoBase)
 }
 
 // ErrNoBase is part of an error that says that it is not known what a writable layer

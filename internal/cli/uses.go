@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"strings"
 
 	"github.com/cocker/cocker/config"
@@ -61,6 +62,9 @@ func containerFiles() (map[string]*config.Container, error) {
 	all := map[string]*config.Container{}
 	for _, l := range locations {
 		c, problem := l.Read()
+		if _, err := os.Lstat(l.File); errors.Is(err, fs.ErrNotExist) {
+			continue // removed meanwhile, as those of "cocker run --rm" are all the time
+		}
 		if problem != nil && !tellsWhatItNeeds(problem) {
 			errs = append(errs, fmt.Errorf("nobody knows what container %s needs (mend its file, or remove it): %w", l.Name, problem))
 		}
