@@ -92,7 +92,7 @@ func importDir(ctx context.Context, store *image.Store, source, dir, ref string,
 	_, err1 := os.Stat(filepath.Join(dir, "oci-layout"))
 	_, err2 := os.Stat(filepath.Join(dir, "index.json"))
 	if err1 != nil || err2 != nil {
-		if err := opts.checkTree(ref); err != nil {
+		if err := errors.Join(opts.checkTree(ref), refuseTransport(dir)); err != nil {
 			return nil, fmt.Errorf("import %s: %w", source, err)
 		}
 		return tree(importer.Import(ctx, store, dir, ref, opts.Options))
@@ -106,6 +106,21 @@ func importDir(ctx context.Context, store *image.Store, source, dir, ref string,
 		return nil, fmt.Errorf("import %s: %w", source, err)
 	}
 	return images, nil
+}
+
+// refuseTransport refuses what "skopeo copy ... dir:DIR" writes, which looks like a
+// tree and is an image: containers/image has this file to tell it by.
+func refuseTransport(dir string) error {
+	from, err := openDir(dir)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	data, err := readDocument(from, "version")
+	if err == nil && strings.HasPrefix(string(data), "Directory Transport Version: ") {
+		return errors.New("it is of skopeo's kind dir:, which has no names and is for skopeo alone; make skopeo write oci:DIR:NAME or oci-archive:FILE:NAME instead")
+	}
+	return nil
 }
 
 // tree is a list of the one image that a tree is.

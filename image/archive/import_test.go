@@ -285,6 +285,9 @@ func TestImportRefusals(t *testing.T) {
 	oci := write(t, layoutWith(t, "web:1", layerOf(t, "layer")).tar(t))
 	tree := write(t, layerOf(t, "layer"))
 	docker := write(t, dockerWith(t).tar(t))
+	var transport entries
+	transport.file("version", []byte("Directory Transport Version: 1.1\n"))
+	transport.file("manifest.json", []byte("{}"))
 	command := Options{Options: importer.Options{Command: []string{"sh"}}}
 	for _, tt := range []struct {
 		source, ref string
@@ -296,6 +299,8 @@ func TestImportRefusals(t *testing.T) {
 		{tree, "", Options{}, "give it a name"},
 		{tree, "x", Options{Image: "none"}, "no archive of images"},
 		{filepath.Dir(tree), "", Options{}, "give it a name"},
+		{transport.unpacked(t), "x", Options{}, "oci-archive:FILE:NAME"},
+		{docker, "", Options{Image: "none"}, "what it has: web:1.0, web:latest; example.com/db:2"},
 		{docker, "x:1", Options{}, "2 images, say which one is to be x:1"},
 		{oci, "x@" + image.DigestOf(nil), Options{}, "without a digest"},
 		{"machine:../etc", "x", Options{}, "no name of a machine"},

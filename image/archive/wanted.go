@@ -23,10 +23,11 @@ const maxImages = 1000
 // own tag if not. only, if it is not "", is the one to take.
 func choose(all []*found, ref, only string) ([]wanted, error) {
 	if only != "" {
-		all = slices.DeleteFunc(slices.Clone(all), func(f *found) bool { return !f.is(only) })
-		if len(all) == 0 {
-			return nil, fmt.Errorf("it has no image %q", only)
+		meant := slices.DeleteFunc(slices.Clone(all), func(f *found) bool { return !f.is(only) })
+		if len(meant) == 0 {
+			return nil, fmt.Errorf("it has no image %q; what it has: %s", only, join(all))
 		}
+		all = meant
 	}
 	switch {
 	case len(all) == 0:
@@ -51,9 +52,13 @@ func choose(all []*found, ref, only string) ([]wanted, error) {
 }
 
 func join(all []*found) string {
+	const most = 20
 	var names []string
-	for _, f := range all {
+	for _, f := range all[:min(len(all), most)] {
 		names = append(names, f.String())
+	}
+	if len(all) > most {
+		names = append(names, fmt.Sprintf("and %d more", len(all)-most))
 	}
 	return strings.Join(names, "; ")
 }
