@@ -1,6 +1,7 @@
 package image
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -24,6 +25,9 @@ func ParseReference(text string) (Reference, error) {
 	if place != "" {
 		if _, err := ParsePlace(place); err != nil {
 			return Reference{}, badReference(text, err)
+		}
+		if rest == "" {
+			return Reference{}, badReference(text, errors.New("no name of an image comes after the host"))
 		}
 		place += "/"
 	}

@@ -105,7 +105,7 @@ func (c *Client) List(ctx context.Context, where string, wanted func(name string
 	if !strings.HasPrefix(where, image.SchemeSSH) {
 		return c.registry.List(ctx, where, wanted)
 	}
-	place, name, err := placeAndName(strings.TrimSuffix(where, "/"))
+	place, name, err := placeAndName(where)
 	if err != nil {
 		return nil, err
 	}
@@ -115,8 +115,9 @@ func (c *Client) List(ctx context.Context, where string, wanted func(name string
 
 // placeAndName reads ssh://HOST[/NAME].
 func placeAndName(where string) (image.Place, string, error) {
-	if !strings.Contains(strings.TrimPrefix(where, image.SchemeSSH), "/") {
-		place, err := image.ParsePlace(where)
+	host := strings.TrimSuffix(strings.TrimPrefix(where, image.SchemeSSH), "/")
+	if !strings.Contains(host, "/") {
+		place, err := image.ParsePlace(image.SchemeSSH + host)
 		if err != nil {
 			err = fmt.Errorf("%w; write ssh://[USER@]HOST[:PORT]", err)
 		}

@@ -14,7 +14,7 @@ import (
 func adviceFor(text string, p image.Place) string {
 	login := loginCommand(p)
 	for _, known := range []struct{ text, advice string }{
-		{"REMOTE HOST IDENTIFICATION HAS CHANGED", `if that host has a new key, and you know so from elsewhere, remove the old one with "ssh-keygen -R", then log in once with "` + login + `"`},
+		{keyChanged, `"` + login + `" shows how; if that host has a new key, and you know so from elsewhere, remove the old one with "ssh-keygen -R"`},
 		{"Host key verification failed", `its key is not in known_hosts: log in once with "` + login + `" as the same user, compare the fingerprint and accept it, or write /etc/ssh/ssh_known_hosts`},
 		{"Permission denied", `a key that is asked no password for must be let in there: "ssh-copy-id" puts it into authorized_keys, and "` + login + `" shows whether that works`},
 		{"Too many authentication failures", `name the key in ~/.ssh/config: IdentityFile, IdentitiesOnly yes`},
@@ -23,6 +23,7 @@ func adviceFor(text string, p image.Place) string {
 		{"timed out", "is it running, and is the port open in its firewall?"},
 		{"No route to host", "is it running, and is the port open in its firewall?"},
 		{"Connection closed by", "sshd there lets no more connections in, or not this user: its journal says which"},
+		{"account is currently not available", "that user has no shell there; a shell is needed"},
 		{"sftp connections only", "that user has no shell there; a shell is needed"},
 		{"not found", "the other side needs a shell and coreutils, or busybox"},
 	} {
@@ -32,6 +33,8 @@ func adviceFor(text string, p image.Place) string {
 	}
 	return ""
 }
+
+const keyChanged = "REMOTE HOST IDENTIFICATION HAS CHANGED"
 
 // loginCommand is what a user types to get there.
 func loginCommand(p image.Place) string {
@@ -64,10 +67,14 @@ func (l *lastLines) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// text is one line, without the frames that ssh draws.
+// text is one line, without the frames that ssh draws, and without its page about a key
+// that has changed.
 func (l *lastLines) text() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if strings.Contains(string(l.data), keyChanged) {
+		return keyChanged + ", and somebody may be in between"
+	}
 	var lines []string
 	for line := range strings.Lines(string(l.data)) {
 		if line = strings.TrimSpace(strings.Trim(strings.TrimSpace(line), "@")); line != "" {

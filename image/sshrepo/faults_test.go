@@ -337,6 +337,8 @@ func TestRefused(t *testing.T) {
 		{`printf 'ssh: connect to host h port 22: Connection refused\r\n' >&2; exit 255`, "pull ssh://me@h:22/a:1: h: connect to host h port 22: Connection refused (no sshd listens there"},
 		{`echo 'This service allows sftp connections only.'; exit 1`, "a shell is needed"},
 		{`echo 'sh: head: not found' >&2; exit 127`, "coreutils"},
+		{`printf '@@@\n@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\n@@@\nIT IS POSSIBLE\n' >&2; exit 255`, `HAS CHANGED, and somebody may be in between ("ssh -p 22 me@h" shows how`},
+		{`echo 'This account is currently not available.'; exit 1`, "a shell is needed"},
 		{`exit 1`, "exit status 1"},
 		{`exec cat /dev/zero`, "a line of more than 4096 bytes"},
 	} {

@@ -59,6 +59,11 @@ func fars(t *testing.T) map[string]*far {
 		"busybox":         {shell: []string{"busybox", "sh"}, path: busyboxPath(t)},
 		"odd directories": {shell: []string{"dash"}, path: pathOf(t, coreutils...)},
 	}
+	for _, shell := range []string{"csh", "tcsh", "fish", "zsh", "mksh"} { // somebody's login shell
+		if path, err := exec.LookPath(shell); err == nil {
+			all[shell] = &far{shell: []string{path}, path: pathOf(t, coreutils...)}
+		}
+	}
 	all["bash, noisy"].tamper = func(_ int, cmd *exec.Cmd) { // as a .bashrc that prints
 		cmd.Args[len(cmd.Args)-1] = "echo 'Welcome!'; printf 'no newline'; " + cmd.Args[len(cmd.Args)-1]
 	}
