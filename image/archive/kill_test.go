@@ -1,0 +1,162 @@
+package archive
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/cocker/cocker/image"
+	"github.com/cocker/cocker/image/importer"
+)
+
+// helperEnv makes the test binary import its standard input into the store that it
+// names, instead of running tests: for a process of its own to kill or to measure.
+const helperEnv = "COCKER_TEST_IMPORT_ARCHIVE_INTO"
+
+func TestMain(m *testing.M) {
+	if root := os.Getenv(helperEnv); root != "" {
+		os.Exit(helper(root))
+	}
+	os.Exit(m.Run())
+}
+
+func helper(root string) int {
+	if _, err := Import(context.Background(), image.Open(root), "-", "", Options{}); err != nil {
+		_, _ = io.WriteString(os.Stderr, err.Error()+"\n")
+		return 1
+	}
+	// Not the resource usage of wait4(2): that has the parent's, from before the exec.
+	status, _ := os.ReadFile("/proc/self/status")
+	_, peak, _ := strings.Cut(string(status), "VmHWM:")
+	_, _ = io.WriteString(os.Stdout, strings.Fields(peak)[0])
+	return 0
+}
+
+func helperCommand(t *testing.T, root string, stdin []byte, wrapper ...string) *exec.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	argv := append(wrapper, self)
+	if _, err := exec.LookPath(argv[0]); err != nil {
+		t.Skipf("needs %s: %v", argv[0], err)
+	}
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Env = append(os.Environ(), helperEnv+"="+root)
+	cmd.Stdin = bytes.NewReader(stdin)
+	return cmd
+}
+
+// several is an archive of two images with a layer in common.
+func several(t *testing.T, version string) []byte {
+	t.Helper()
+	var e entries
+	base := layerOf(t, "base")
+	e.index(t, e.image(t, base, layerOf(t, "web "+version)).Named("web:1"), e.image(t, base, layerOf(t, "db "+version)).Named("db:1"))
+	return gzipped(t, e.tar(t))
+}
+
+// Killed at each step of an import that replaces two images: the store then has both
+// old ones or both new ones, whole, once the next transaction has begun.
+func TestKilledAtEveryStep(t *testing.T) {
+	before, after := several(t, "old"), several(t, "new")
+	killed := 0
+	for _, call := range []string{"flock", "mkdirat", "syncfs", "fsync", "renameat", "unlinkat"} {
+		for step := 1; killAt(t, before, after, call, step); step++ {
+			killed++
+		}
+	}
+	if killed < 10 {
+		t.Skipf("killed at %d steps only: strace cannot inject signals here", killed)
+	}
+	t.Logf("killed at %d steps", killed)
+}
+
+// killAt kills an import at a thread's Nth call; false if no thread made so many.
+func killAt(t *testing.T, before, after []byte, call string, step int) bool {
+	t.Helper()
+	store := newStore(t)
+	if _, err := Import(t.Context(), store, "-", "", Options{Options: importer.Options{Stdin: bytes.NewReader(before)}}); err != nil {
+		t.Fatal(err)
+	}
+	inject := fmt.Sprintf("inject=%s:signal=KILL:when=%d", call, step)
+	cmd := helperCommand(t, storeRoot(store), after, "strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace="+call, "-e", inject)
+	cmd.Env = append(cmd.Env, "GOMAXPROCS=1", "GODEBUG=asyncpreemptoff=1", "GOGC=off")
+	err := cmd.Run()
+	wantBothOldOrNew(t, store, call+" "+strconv.Itoa(step))
+	return err != nil
+}
+
+func wantBothOldOrNew(t *testing.T, store *image.Store, step string) {
+	t.Helper()
+	tx, err := store.Begin()
+	if err == nil {
+		err = tx.Close()
+	}
+	if err != nil {
+		t.Fatalf("%s: %v", step, err)
+	}
+	got := strings.Join(append(texts(t, store, "web:1"), texts(t, store, "db:1")...), ",")
+	if got != "base,web old,base,db old" && got != "base,web new,base,db new" {
+		t.Errorf("%s: %s", step, got)
+	}
+	found, err := store.Check(t.Context(), image.CheckOptions{Deep: true, Unpack: importer.Unpack})
+	if len(found) != 0 || err != nil {
+		t.Errorf("%s: check: %+v, %v", step, found, err)
+	}
+}
+
+func noise(n int) string {
+	r := rand.NewChaCha8([32]byte{1})
+	data := make([]byte, n)
+	_, _ = r.Read(data)
+	return string(data)
+}
+
+// A small tmpfs in a mount namespace of its own fills up: with the archive itself, with
+// what is unpacked of it.
+func TestDiskFull(t *testing.T) {
+	script := `mount -t tmpfs -o size=4m none "$0" && { "$@"; code=$?; find "$0" -name ".staging*" -o -path "*/sha256/*"; exit $code; }`
+	for what, source := range map[string][]byte{
+		"archive": gzipped(t, layoutWith(t, "web:1", layerOf(t, noise(6<<20))).tar(t)),
+		"layer":   layoutWith(t, "web:1", layerOf(t, strings.Repeat("zip bomb", 1<<20))).tar(t),
+	} {
+		root := storeRoot(newStore(t))
+		cmd := helperCommand(t, root+"/store", source, "unshare", "-m", "sh", "-c", script, root)
+		var out, errs strings.Builder
+		cmd.Stdout, cmd.Stderr = &out, &errs
+		err := cmd.Run()
+		if text := errs.String(); err == nil || !strings.Contains(text, "no space left on device") {
+			t.Errorf("%s: %v, %s", what, err, text)
+		}
+		if out.String() != "" {
+			t.Errorf("%s: left over:\n%s", what, out.String())
+		}
+	}
+}
+
+// However large the archive, an import takes little memory.
+func TestMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("100 MB of layers")
+	}
+	store := newStore(t)
+	archive := layoutWith(t, "web:1", layerOf(t, noise(50<<20)), layerOf(t, noise(51<<20))).tar(t)
+	out, err := helperCommand(t, storeRoot(store), archive).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	used, err := strconv.Atoi(string(out))
+	if err != nil || used > 60<<10 {
+		t.Errorf("an import of 100 MB took %s kB of memory, %v; want at most 60 MB", out, err)
+	}
+	t.Logf("%d kB", used)
+}
