@@ -228,7 +228,7 @@ func (c *written) hold(pause bool) derive.Hold {
 }
 
 func freezeData(ctx context.Context, name string, data *launch.Data) (release func() error, err error) {
-	m, err := scope.Open(ctx)
+	m, err := scope.Open(context.WithoutCancel(ctx)) // it is to thaw, too
 	if err != nil {
 		return nil, err
 	}

@@ -104,7 +104,7 @@ func (f *freeze) directives() ([]scope.Directive, error) {
 		{Section: "Service", Key: "TimeoutStopSec", Value: "30"},
 		{Section: "Service", Key: "ExecStartPre", Value: systemctl + " freeze " + f.unit},
 		{Section: "Service", Key: "ExecStart", Value: paths.Launcher() + " await " + process},
-		{Section: "Service", Key: "ExecStopPost", Value: "-" + systemctl + " thaw " + f.unit},
+		{Section: "Service", Key: "ExecStopPost", Value: paths.Launcher() + " thaw " + f.unit},
 	}, nil
 }
 
@@ -140,4 +140,20 @@ func (f *freeze) end() error {
 		return fmt.Errorf("thaw %s: %w; by hand: systemctl thaw %s", f.name, err, f.unit)
 	}
 	return nil
+}
+
+// awaitThaw waits until nobody reads the container frozen: since version 256 systemd
+// refuses to stop a frozen unit.
+func awaitThaw(ctx context.Context, m *scope.Manager, name string) error {
+	for {
+		u, err := m.Unit(ctx, units.Freeze(name))
+		if err != nil || !u.Running() {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }

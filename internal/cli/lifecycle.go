@@ -184,6 +184,9 @@ func endPull(ctx context.Context, m *scope.Manager, name string) error {
 // stopUnit stops a container's unit and waits until what cleans up after a
 // transient one is done too.
 func stopUnit(ctx context.Context, m *scope.Manager, unit, name string) error {
+	if err := awaitThaw(ctx, m, name); err != nil {
+		return err
+	}
 	if err := m.Stop(ctx, unit); err != nil || unit == units.Service(name) {
 		return err
 	}
@@ -214,6 +217,9 @@ func restart(ctx context.Context, m *scope.Manager, name string) error {
 	// It would stop and not come back.
 	if _, err := config.Load(paths.ConfigDirs(), name); err != nil {
 		return fmt.Errorf("%s runs on, as it could not be started again: %w", name, err)
+	}
+	if err := awaitThaw(ctx, m, name); err != nil {
+		return err
 	}
 	return m.Restart(ctx, u.Name)
 }
