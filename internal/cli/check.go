@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cocker/cocker/config"
+	"github.com/cocker/cocker/image"
 	"github.com/cocker/cocker/internal/paths"
 )
 
@@ -22,8 +23,9 @@ every problem of every file, one on a line, with file and line. It needs no
 systemd. The exit status is 1 if there is a problem.
 
 It warns of containers that run although their files are gone, of what
-containers wrote whose files are gone, and of limits of disk space that the file
-system of /var/lib/cocker cannot keep; that is no problem of a file.`,
+containers wrote whose files are gone, of limits of disk space that the file
+system of /var/lib/cocker cannot keep, and, as root, of images that are not here
+and that no start would pull; that is no problem of a file.`,
 		Example:           "  cocker check && systemctl daemon-reload",
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -56,6 +58,7 @@ func check(s *streams, dirs []string, asJSON bool) error {
 	_, bad := config.LoadRegistries(paths.Registries)
 	err = errors.Join(err, bad)
 	warnings := append(lostFiles(dirs), limitless(good)...)
+	warnings = append(warnings, lostImages(good, image.Open(paths.State))...)
 	if asJSON {
 		if failure := printJSON(s.out, resultOf(good, err, warnings)); failure != nil {
 			return failure

@@ -3,9 +3,11 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/cocker/cocker/config"
+	"github.com/cocker/cocker/image"
 	"github.com/cocker/cocker/internal/oom"
 	"github.com/cocker/cocker/launch"
 )
@@ -45,6 +47,27 @@ func (c container) killed() string {
 		return ""
 	}
 	return text
+}
+
+// lostImages warns of containers whose start would fail for want of an image that
+// nothing pulls. Who may not read the store is not told.
+func lostImages(containers []*config.Container, store *image.Store) []checkWarning {
+	var warnings []checkWarning
+	for _, c := range containers {
+		pulled := c.Pulled()
+		for _, reference := range c.Images {
+			_, err := store.Resolve(reference)
+			if slices.Contains(pulled, reference) || !errors.Is(err, image.ErrNotFound) {
+				continue
+			}
+			reason := "its name does not say where to pull it from"
+			if c.Pull == config.PullNever {
+				reason = `pull = "never"`
+			}
+			warnings = append(warnings, checkWarning{c.Name, fmt.Sprintf("the image %q is not here, and no start pulls it: %s", reference, reason)})
+		}
+	}
+	return warnings
 }
 
 // lostFiles warns of containers whose files are gone. What cannot be read, as not
