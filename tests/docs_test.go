@@ -82,7 +82,8 @@ func TestEveryEventHasATest(t *testing.T) {
 	}
 	exists := map[string]bool{}
 	sources, _ := filepath.Glob("*_test.go")
-	for _, source := range sources {
+	images, _ := filepath.Glob("../image/*/*_test.go")
+	for _, source := range append(sources, images...) {
 		text, err := os.ReadFile(source)
 		if err != nil {
 			t.Fatal(err)
