@@ -5,12 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/cocker/cocker/image"
 	"github.com/cocker/cocker/image/importer"
@@ -43,50 +39,6 @@ func Import(ctx context.Context, store *image.Store, source, ref string, opts Op
 	return images, nil
 }
 
-// machines is where systemd keeps the trees that machinectl(1) calls images.
-const machines = "/var/lib/machines"
-
-// Machines lists the names that "machine:" can stand before.
-func Machines() (names []string) {
-	entries, _ := os.ReadDir(machines)
-	for _, e := range entries {
-		if e.IsDir() && e.Name()[0] != '.' {
-			names = append(names, e.Name())
-		}
-	}
-	return names
-}
-
-// directory is the directory that a source means, "" if it means a file.
-func directory(source string) (string, error) {
-	if source == "-" {
-		return "", nil
-	}
-	name, isMachine := strings.CutPrefix(source, "machine:")
-	path := source
-	if isMachine {
-		if name == "" || name == ".." || name == "." || strings.ContainsRune(name, '/') {
-			return "", fmt.Errorf("%q is no name of a machine", name)
-		}
-		path = filepath.Join(machines, name)
-	}
-	info, err := os.Stat(path)
-	switch {
-	case isMachine && errors.Is(err, fs.ErrNotExist):
-		if _, err := os.Stat(path + ".raw"); err == nil {
-			return "", fmt.Errorf("%s.raw is the image of a disk; mount it (systemd-dissect --mount) and import the directory", path)
-		}
-		return "", fmt.Errorf("there is no machine %s (\"machinectl list-images\" lists what there is)", path)
-	case err != nil:
-		return "", err
-	case info.IsDir():
-		return path, nil
-	case isMachine:
-		return "", fmt.Errorf("%s is not a directory", path)
-	}
-	return "", nil
-}
-
 // importDir takes an OCI layout for what it is, and all else for a tree.
 func importDir(ctx context.Context, store *image.Store, source, dir, ref string, opts Options) ([]*image.Image, error) {
 	_, err1 := os.Stat(filepath.Join(dir, "oci-layout"))
@@ -106,21 +58,6 @@ func importDir(ctx context.Context, store *image.Store, source, dir, ref string,
 		return nil, fmt.Errorf("import %s: %w", source, err)
 	}
 	return images, nil
-}
-
-// refuseTransport refuses what "skopeo copy ... dir:DIR" writes, which looks like a
-// tree and is an image: containers/image has this file to tell it by.
-func refuseTransport(dir string) error {
-	from, err := openDir(dir)
-	if err != nil {
-		return err
-	}
-	defer from.Close()
-	data, err := readDocument(from, "version")
-	if err == nil && strings.HasPrefix(string(data), "Directory Transport Version: ") {
-		return errors.New("it is of skopeo's kind dir:, which has no names and is for skopeo alone; make skopeo write oci:DIR:NAME or oci-archive:FILE:NAME instead")
-	}
-	return nil
 }
 
 // tree is a list of the one image that a tree is.
@@ -147,25 +84,6 @@ func importStream(ctx context.Context, store *image.Store, source, ref string, o
 	return images, errors.Join(err, stream.Close())
 }
 
-// openPlain opens a source that is an archive of images already in a file where any
-// part of it can be read: nil if it is something else.
-func openPlain(source string) (*os.File, error) {
-	if info, err := os.Stat(source); err != nil || !info.Mode().IsRegular() {
-		return nil, nil // standard input, a pipe; or what will be told when it is opened
-	}
-	f, err := os.Open(source)
-	if err != nil {
-		return nil, err
-	}
-	var magic [5]byte // of POSIX and GNU tar, at the byte 257 of the first header
-	if _, err := f.ReadAt(magic[:], 257); err == nil && string(magic[:]) == "ustar" {
-		if isArchive, _ := sniff(f); isArchive {
-			return f, nil
-		}
-	}
-	return nil, f.Close()
-}
-
 func importUnknown(ctx context.Context, store *image.Store, stream io.Reader, ref string, opts Options) ([]*image.Image, error) {
 	isArchive, stream := sniff(stream)
 	if !isArchive {
@@ -182,44 +100,6 @@ func importUnknown(ctx context.Context, store *image.Store, stream io.Reader, re
 		return openTar(ctx, f)
 	})
 }
-
-// spool writes a stream to a file, and leaves a part of the disk free, as layers do.
-func spool(tx *image.Transaction, stream io.Reader) (*os.File, error) {
-	f, err := tx.TempFile()
-	if err != nil {
-		return nil, err
-	}
-	most, reason, err := spoolLimit(tx, f)
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	n, err := io.Copy(f, io.LimitReader(stream, most+1))
-	if err == nil && n > most {
-		err = fmt.Errorf("it is longer than %d bytes, decompressed: %w", most, reason)
-	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
-}
-
-// spoolLimit is how long an archive may be. What its files have together is not known
-// yet, so the limit for that, if there is one, is taken with room for headers and
-// padding: this is about bombs.
-func spoolLimit(tx *image.Transaction, f *os.File) (most int64, reason error, err error) {
-	var st unix.Statfs_t
-	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil {
-		return 0, nil, os.NewSyscallError("fstatfs", err)
-	}
-	free := int64(st.Bavail) * st.Bsize
-	most, reason = free-free/20, unix.ENOSPC
-	if size := tx.Limits().Size; size > 0 && size < (most-spoolRoom)/2 {
-		most, reason = 2*size+spoolRoom, image.ErrTooLarge
-	}
-	return most, reason, nil
-}
-
-const spoolRoom = 64 << 20
 
 // transact adds images of an archive to the store.
 func transact(ctx context.Context, store *image.Store, ref string, opts Options, open func(*image.Transaction) (files, error)) (images []*image.Image, err error) {
@@ -258,7 +138,7 @@ func addAll(ctx context.Context, store *image.Store, tx *image.Transaction, from
 	if err != nil {
 		return nil, err
 	}
-	chosen, err := choose(all, ref, opts.Image)
+	chosen, err := choose(all, ref, opts.Image, opts.Note)
 	if err != nil {
 		return nil, err
 	}

@@ -280,6 +280,27 @@ func TestHostileDirectory(t *testing.T) {
 	}
 }
 
+// A store of another host, in which an image has lost its name.
+func TestNamelessIsLeftOut(t *testing.T) {
+	store := newStore(t)
+	var e entries
+	nameless := e.image(t, layerOf(t, "nameless"))
+	e.index(t, e.image(t, layerOf(t, "named")).Named("web:1"), nameless)
+	path, notes := write(t, e.tar(t)), []string{}
+	opts := Options{Options: importer.Options{Note: func(text string) { notes = append(notes, text) }}}
+	images, err := Import(t.Context(), store, path, "", opts)
+	if err != nil || !slices.Equal(namesOf(images), []string{"web:1"}) || len(notes) != 1 || !strings.Contains(notes[0], nameless.Digest) {
+		t.Errorf("%v, %v, %q", namesOf(images), err, notes)
+	}
+	opts.Image = nameless.Digest
+	if _, err := Import(t.Context(), store, path, "found:1", opts); err != nil {
+		t.Fatal(err)
+	}
+	if got := texts(t, store, "found:1"); !slices.Equal(got, []string{"nameless"}) {
+		t.Errorf("layers %v", got)
+	}
+}
+
 func TestImportRefusals(t *testing.T) {
 	store := newStore(t)
 	oci := write(t, layoutWith(t, "web:1", layerOf(t, "layer")).tar(t))

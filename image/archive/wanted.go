@@ -20,8 +20,9 @@ const maxImages = 1000
 
 // choose decides which images are taken, and under which names: all of them under
 // their own; or, with ref, under that name: with its tag if it has one, each with its
-// own tag if not. only, if it is not "", is the one to take.
-func choose(all []*found, ref, only string) ([]wanted, error) {
+// own tag if not. only, if it is not "", is the one to take. Beside images with names,
+// one that has none, as it lost its name to a newer one, is left out; note is told.
+func choose(all []*found, ref, only string, note func(string)) ([]wanted, error) {
 	if only != "" {
 		meant := slices.DeleteFunc(slices.Clone(all), func(f *found) bool { return !f.is(only) })
 		if len(meant) == 0 {
@@ -35,7 +36,7 @@ func choose(all []*found, ref, only string) ([]wanted, error) {
 	case len(all) > maxImages:
 		return nil, fmt.Errorf("it has %d images, and more than %d are not taken at once; choose one by --image", len(all), maxImages)
 	case ref == "":
-		return underOwnNames(all)
+		return underOwnNames(withNames(all, note))
 	}
 	r, err := image.ParseReference(ref)
 	if err != nil {
@@ -71,6 +72,21 @@ func (f *found) is(text string) bool {
 		own, err := image.FullName(name)
 		return text == name || err == nil && own == full
 	})
+}
+
+// withNames are those that the archive has a name for; all, if it has none for any.
+func withNames(all []*found, note func(string)) []*found {
+	nameless := func(f *found) bool { return len(f.names)+len(f.words) == 0 }
+	named := slices.DeleteFunc(slices.Clone(all), nameless)
+	if len(named) == 0 {
+		return all
+	}
+	for _, f := range all {
+		if nameless(f) && note != nil {
+			note(fmt.Sprintf("%s has no name in the archive and is left out; with --image and a name it is taken", f))
+		}
+	}
+	return named
 }
 
 func underOwnNames(all []*found) ([]wanted, error) {
