@@ -22,49 +22,51 @@ import (
 func cpCommand(s *streams) *cobra.Command {
 	archive, follow := false, false
 	command := &cobra.Command{
-		Use:     "cp [-a] [-L] CONTAINER:PATH PATH|-  |  cp [-a] [-L] PATH|- CONTAINER:PATH",
+		Use:     "cp [-a] [-L] SOURCE DESTINATION",
 		Aliases: []string{"copy"},
 		Short:   "Copy files into or out of a container",
 		Long: `Cp copies a file, or a directory with all that is in it, into or out of a
-container, which may run or not. A PATH of the container begins at its root
-directory. A path of the host that has a colon in it is written with a slash
-in front, as in ./a:b.
+container, which may run or not. One of SOURCE and DESTINATION is
+CONTAINER:PATH, a path from the container's root directory; the other is a path
+of the host, or "-". A path of the host with a colon in it is written ./a:b.
 
 Where the copy goes:
-  - a PATH that is a directory gets the source in it, with the source's name;
-    of a source that ends in "/." it gets the content;
-  - a PATH that is not there becomes the copy; its directory must be there,
-    and if the source is a file, PATH must not end in a slash;
-  - a PATH that is a file is replaced, but not by a directory.
-Files are put in their place when they are whole. Directories that are there
-keep their owner, mode and time. A directory is never replaced, nor is a device,
-socket or fifo.
+  - a DESTINATION that is a directory gets the source in it, under the source's
+    name; of a source that ends in "/." it gets the content;
+  - a DESTINATION that is not there becomes the copy; its directory must be
+    there, and if the source is a file, it must not end in a slash;
+  - a DESTINATION that is a file is replaced, but not by a directory.
+A file is put in its place when it is whole; a copy that is killed can leave one
+named .cocker-cp-* behind. Directories that are there keep their owner, mode and
+time. A directory, device, socket or fifo is never replaced, and a file that is
+mounted gets the new content.
 
-"-" as the source is a tar on the standard input, which is unpacked in PATH; "-"
-as the destination, a tar on the standard output.
+"-" as SOURCE is a tar on the standard input, which is unpacked in a directory of
+the container. "-" as DESTINATION is a tar on the standard output.
 
 A symbolic link is copied as a link; with --follow-link, or a slash behind it,
-the source is what it leads to. Links in the PATH of the container are followed
-inside of the container. On the host, no link below the destination is.
+the source is what it leads to. Links in a path of the container are followed
+inside of the container; on the host, no link below DESTINATION is.
 
-What is copied into a container belongs to its root, what is copied to the host to
-the caller, and has no set-user-ID bits and no file capabilities there. --archive
-keeps owners, as numbers, and these; use a directory then that only root can
-enter. Numbers that the container does not have become nobody's. Modes, times,
-hard links, holes and the extended attributes of users are kept. Sockets are left
-out, and devices, too, but in a tar.
+What is copied into a container belongs to its root. What is copied to the host
+belongs to the caller, and loses set-user-ID bits and file capabilities. --archive
+keeps these, and owners as numbers, also of directories that are there; let only
+root enter DESTINATION then. In a container, numbers that it does not have become
+nobody's. Modes, times, hard links, holes and the extended attributes of users
+are kept. Sockets are left out, and devices, but in a tar on the standard output.
 
 Cp can do what the container's root can do: it cannot write to what is mounted
-read-only, nor read or write what belongs to the host's users in a bind mount. It
-shows a container that does not run with its volumes and bind mounts; /dev, /proc,
-/run, /sys and every tmpfs are empty and read-only then, as they are new at each
-start. A start at the same time waits for the end of the copy.`,
+read-only, nor read or write what only the host's users may in a bind mount. A
+container that does not run is shown with its volumes and bind mounts; /dev,
+/proc, /run, /sys and every tmpfs, which are new at each start, are empty and
+read-only then. A start at the same time waits for the end of the copy.`,
 		Example: `  cocker cp web:/etc/nginx/nginx.conf .        # a file to the working directory
   cocker cp site/. web:/srv/www                # the content of a directory
   cocker cp web:/var/log - | tar tv            # a tar
   cocker cp a:/data - | cocker cp - b:/        # from one container to another`,
-		Args:              cobra.ExactArgs(2),
-		ValidArgsFunction: completeCopy,
+		Args:                  cobra.ExactArgs(2),
+		ValidArgsFunction:     completeCopy,
+		DisableFlagsInUseLine: true,
 		RunE: func(c *cobra.Command, args []string) error {
 			return s.copyFiles(c.Context(), args[0], args[1], archive, follow)
 		},
@@ -226,9 +228,10 @@ func firstCause(ctx context.Context, ours, agents error) error {
 	return ours
 }
 
-// hostName is the name that a path of the host has in a directory it is copied to.
+// hostName is the name that a path of the host has in a directory it is copied to; "" if
+// it ends in ".", which means what is in it.
 func hostName(path string) (string, error) {
-	if treecopy.BaseName(path) == "" && strings.HasSuffix(path, "/.") {
+	if filepath.Base(path) == "." || strings.HasSuffix(strings.TrimRight(path, "/"), "/.") {
 		return "", nil
 	}
 	absolute, err := filepath.Abs(path)
@@ -259,7 +262,7 @@ const quiet = time.Second
 
 func newMeter(w *os.File) *meter {
 	now := time.Now()
-	return &meter{progress{w: w, terminal: isTerminal(w), start: now, shown: now.Add(quiet)}}
+	return &meter{progress{w: w, terminal: isTerminal(w), start: now, done: "copied", shown: now.Add(quiet)}}
 }
 
 func (m *meter) reader(r io.Reader) io.Reader { return io.TeeReader(r, &tally{m: m}) }
