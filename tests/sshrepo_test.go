@@ -169,7 +169,7 @@ func testSSHNewLayer(t *testing.T, h *host.Host) {
 
 // farIsClean is a condition: no process of the user's but the manager's, and nothing in
 // the directory that is under way.
-const farIsClean = `! pgrep -u far -x 'sh|bash|head|cat|sshd' >/dev/null && ! pgrep -x ssh >/dev/null && ! ls -d /home/far/cocker-images/.cocker/session-* 2>/dev/null`
+const farIsClean = `! pgrep -u far -x 'sh|bash|head|cat|sshd.*' >/dev/null && ! pgrep -x ssh >/dev/null && ! ls -d /home/far/cocker-images/.cocker/session-* 2>/dev/null`
 
 // testSSHPushKilled: a client that is killed leaves nothing there that can be seen; a shell
 // that is killed there costs another connection.

@@ -193,7 +193,8 @@ func (u *upload) publish(ctx context.Context, conn *connection) error {
 		if err != nil {
 			return err
 		}
-		idx.put(u.name, u.content.Manifest)
+		m := u.content.Manifest // without what the store here has noted about it
+		idx.put(u.name, image.Descriptor{MediaType: m.MediaType, Digest: m.Digest, Size: m.Size, Platform: m.Platform})
 		data, err := idx.encode()
 		if err != nil {
 			return err
