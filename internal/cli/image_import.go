@@ -30,7 +30,8 @@ zstd, xz or bzip2), it finds out by itself:
   save" write. Without NAME, all of its images are taken, under the names they
   have there; with NAME:TAG, the one that is in it, under that name; with a
   NAME alone, each as NAME with the tag that it has there. --image takes only
-  one of several. Everything is checked against its digest;
+  one of several; an image without a name is left out beside others.
+  Everything is checked against its digest;
 - an OCI image layout in a directory, as skopeo and umoci write it: the same;
 - a directory or a tar that holds the files of one container: it becomes the
   image NAME:TAG of one layer. Owners, modes, times, extended attributes, hard
