@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -110,9 +111,20 @@ func psRows(entries []psEntry, now time.Time) [][]string {
 		if e.Since != nil {
 			since = ago(now, *e.Since)
 		}
-		rows = append(rows, []string{e.Name, strings.Join(e.Images, ","), e.stateCell(), since, e.Address, strings.Join(e.Ports, ",")})
+		rows = append(rows, []string{e.Name, strings.Join(shortNames(e.Images), ","), e.stateCell(), since, e.Address, strings.Join(e.Ports, ",")})
 	}
 	return rows
+}
+
+// shortNames are names of images with shorter digests, for people.
+func shortNames(images []string) []string {
+	short := slices.Clone(images)
+	for i, name := range short {
+		if repository, digest, ok := strings.Cut(name, "@"); ok {
+			short[i] = repository + "@" + shortDigest(digest)
+		}
+	}
+	return short
 }
 
 // stateCell is the state and, in parentheses, what else there is to know of it.
