@@ -166,14 +166,21 @@ type download struct {
 	blob   image.Descriptor
 	offset int64       // of what has been read
 	conn   *connection // that sends it; nil: it is not asked yet
-	failed int
+	from   int64       // where that began
+	failed int         // times in a row, without getting much further
 }
+
+// progressed is how much makes a connection that broke off count as a good one.
+const progressed = 1 << 20
 
 func (d *download) Read(p []byte) (int, error) {
 	for d.offset < d.blob.Size {
 		n, err := d.read(p[:min(int64(len(p)), d.blob.Size-d.offset)])
 		if err == nil {
 			return n, nil
+		}
+		if d.conn != nil && d.offset-d.from >= progressed {
+			d.failed = 0
 		}
 		d.conn = nil
 		d.failed++
@@ -218,7 +225,7 @@ func (d *download) begin() error {
 		_ = conn.close()
 		return fmt.Errorf("it has %d bytes there, and %d by the manifest: push the image again", size, d.blob.Size)
 	}
-	d.conn = conn
+	d.conn, d.from = conn, d.offset
 	return nil
 }
 
