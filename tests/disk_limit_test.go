@@ -58,7 +58,7 @@ func assertMegabytes(t *testing.T, h *host.Host, name, dir, want string) {
 // assertFull writes more than there is room for. The error is EDQUOT on ext4, ENOSPC on xfs.
 func assertFull(t *testing.T, h *host.Host, name, dir string, megabytes string) {
 	t.Helper()
-	got := inside(t, h, name, "dd if=/dev/zero of="+dir+"/big bs=1M count="+megabytes+" conv=fsync 2>&1 || echo failed; rm "+dir+"/big; dd if=/dev/zero of="+dir+"/small bs=1M count=1 conv=fsync 2>/dev/null && rm "+dir+"/small && echo room")
+	got := inside(t, h, name, "dd if=/dev/zero of="+dir+"/filling bs=1M count="+megabytes+" conv=fsync 2>&1 || echo failed; rm "+dir+"/filling; dd if=/dev/zero of="+dir+"/small bs=1M count=1 conv=fsync 2>/dev/null && rm "+dir+"/small && echo room")
 	if !strings.Contains(got, "No space left on device") && !strings.Contains(got, "quota exceeded") || !strings.HasSuffix(got, "failed\nroom") {
 		t.Errorf("%sM to %s in %s: %s", megabytes, dir, name, got)
 	}
@@ -107,7 +107,7 @@ func limitsOfLayers(t *testing.T, h *host.Host) {
 		t.Errorf("an old layer: %s", got)
 	}
 	start(t, h, "other", limitedTo(""))
-	inside(t, h, "other", "dd if=/dev/zero of=/big bs=1M count=40 conv=fsync 2>/dev/null && rm /big")
+	inside(t, h, "other", "dd if=/dev/zero of=/40M bs=1M count=40 conv=fsync && rm /40M")
 	whole := megabytes(t, h, "other", "/")
 	restartWith(t, h, "limited", limitedTo("20M"))
 	assertMegabytes(t, h, "limited", "/", "20")
@@ -135,12 +135,12 @@ func limitsOfVolumes(t *testing.T, h *host.Host) {
 	assertMegabytes(t, h, "first", "/data", "10")
 	assertMegabytes(t, h, "second", "/mnt", "10")
 	assertFull(t, h, "first", "/data", "20")
-	inside(t, h, "first", "dd if=/dev/zero of=/20M bs=1M count=20 conv=fsync 2>/dev/null")
-	inside(t, h, "second", "dd if=/dev/zero of=/mnt/8M bs=1M count=8 conv=fsync 2>/dev/null")
+	inside(t, h, "first", "dd if=/dev/zero of=/20M bs=1M count=20 conv=fsync")
+	inside(t, h, "second", "dd if=/dev/zero of=/mnt/8M bs=1M count=8 conv=fsync")
 	assertFull(t, h, "first", "/data", "4")
 	h.MustRun(t, "cocker volume set --disk-max 30M db")
 	assertMegabytes(t, h, "first", "/data", "30")
-	inside(t, h, "first", "dd if=/dev/zero of=/data/12M bs=1M count=12 conv=fsync 2>/dev/null")
+	inside(t, h, "first", "dd if=/dev/zero of=/data/12M bs=1M count=12 conv=fsync")
 	if got := h.MustRun(t, `cocker volume ls --json | jq -c '.[] | [.limit, .size > 20000000, .size < 24000000]'`); got != "[31457280,true,true]" {
 		t.Errorf("ls: %s", got)
 	}
