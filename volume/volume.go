@@ -120,6 +120,7 @@ func (s *Store) makeDir(name string) (made bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("make volume %s: %w", name, err)
 	}
+	_ = s.sweep() // a new volume can do without
 	return true, syncDir(s.dir())
 }
 

@@ -188,6 +188,12 @@ func TestLeftByKill(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := s.Create("next", 0); err != nil {
+		t.Fatal(err)
+	}
+	if got := shell(t, s.dir(), "ls -A; rmdir next"); got != "db\nnext\n" {
+		t.Errorf("got %q", got)
+	}
 	if got := shell(t, data, "ls -A; cat file; ls -A .."); got != "file\nwhole\ndata\n" {
 		t.Errorf("got %q", got)
 	}
