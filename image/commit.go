@@ -104,7 +104,9 @@ func (t *Transaction) publish(images []Named) error {
 	for _, i := range images {
 		replaced = append(replaced, idx.put(i.Name, i.Manifest)...)
 	}
-	replaced = slices.DeleteFunc(replaced, func(d Descriptor) bool { return slices.Contains(t.preserved, d.Digest) })
+	replaced = slices.DeleteFunc(replaced, func(d Descriptor) bool {
+		return slices.Contains(t.preserved, d.Digest) && !idx.names(d.Digest)
+	})
 	gone := s.forget(idx, replaced)
 	if err := s.writeIndex(idx); err != nil {
 		return err
@@ -184,6 +186,11 @@ func (idx *index) put(name string, manifest Descriptor) (replaced []Descriptor) 
 	})
 	idx.Manifests = append(append(idx.Manifests, replaced...), manifest.Named(name))
 	return replaced
+}
+
+// names says whether an image has a name.
+func (idx *index) names(digest string) bool {
+	return slices.ContainsFunc(idx.Manifests, func(d Descriptor) bool { return d.Digest == digest && d.name() != "" })
 }
 
 // forget drops those of the nameless images that have no layer of their own, and

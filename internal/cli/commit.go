@@ -206,25 +206,36 @@ func refsOf(store *image.Store, digests, names []string) []string {
 	return refs
 }
 
-// hold keeps the container from writing while it is read.
+// hold keeps the container from writing while it is read. One that ends before it is
+// frozen is held as one that does not run.
 func (c *written) hold(pause bool) derive.Hold {
-	return func(ctx context.Context) (release func() error, err error) {
-		data, err := launch.OpenData(ctx, c.name)
-		if err != nil {
-			return nil, err
+	return func(ctx context.Context) (func() error, error) {
+		for {
+			release, ended, err := c.holdOnce(ctx, pause)
+			if !ended || ctx.Err() != nil {
+				return release, err
+			}
 		}
-		if data.Running == nil || !pause {
-			return func() error {
-				defer data.Close()
-				return data.Check()
-			}, nil
-		}
-		release, err = freezeData(ctx, c.name, data)
-		if err != nil {
-			data.Close()
-		}
-		return release, err
 	}
+}
+
+func (c *written) holdOnce(ctx context.Context, pause bool) (release func() error, ended bool, err error) {
+	data, err := launch.OpenData(ctx, c.name)
+	if err != nil {
+		return nil, false, err
+	}
+	if data.Running == nil || !pause {
+		return func() error {
+			defer data.Close()
+			return data.Check()
+		}, false, nil
+	}
+	release, err = freezeData(ctx, c.name, data)
+	if err != nil {
+		ended = data.Check() != nil
+		data.Close()
+	}
+	return release, ended, err
 }
 
 func freezeData(ctx context.Context, name string, data *launch.Data) (release func() error, err error) {
