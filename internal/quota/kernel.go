@@ -13,7 +13,7 @@ type count struct {
 	space                  uint64 // bytes
 	hardInodes, softInodes uint64
 	inodes                 uint64
-	blockTime, inodeTime   uint64
+	_                      [2]uint64 // times of grace
 	valid                  uint32
 	_                      uint32
 }
