@@ -299,3 +299,37 @@ func TestFailedUnitOfNothing(t *testing.T) {
 		}
 	})
 }
+
+// A commit that is killed at one of its steps, and the clean-up after it: the container
+// goes on, the image is the old one or the new one, and a repair leaves nothing.
+func TestCommitKilled(t *testing.T) {
+	onCleanHost(t, func(t *testing.T, h *host.Host) {
+		start(t, h, "web", "image = 'demo'\n"+sh("sleep 100000")+"[network]\nmode = 'none'\n")
+		h.MustRun(t, "cocker commit -q web app:1")
+		killed := 0
+		for _, call := range []string{"mkdirat", "syncfs", "fsync", "renameat", "unlinkat"} {
+			for _, step := range []string{"1", "2", "4"} {
+				inside(t, h, "web", "echo "+call+step+" >>/changed")
+				r := h.Run(t, `GOMAXPROCS=1 GODEBUG=asyncpreemptoff=1 timeout 100 strace -f -qq -o /dev/null -e trace="$1" -e inject="$1:signal=KILL:when=$2" cocker commit -q web app:1`, call, step)
+				if r.ExitCode != 0 {
+					killed++
+				}
+				h.WaitFor(t, eventually, "the container to go on", `[ "$(systemctl show -P FreezerState cocker@web)" = running ]`)
+				if r := h.Run(t, "cocker system check --repair && cocker image inspect app:1 >/dev/null && cocker system check"); r.ExitCode != 0 {
+					t.Errorf("killed at %s %s: %s%s", call, step, r.Stdout, r.Stderr)
+				}
+				h.MustRun(t, "cocker image prune >/dev/null")
+			}
+		}
+		if killed < 5 {
+			t.Skipf("killed %d times only: strace cannot inject signals here", killed)
+		}
+		t.Logf("killed %d times", killed)
+		h.MustRun(t, "cocker commit -q web app:1")
+		if got := h.MustRun(t, "cocker run --rm --network none app:1 cat /changed | wc -l"); got != "15" {
+			t.Errorf("the last commit has %s changes, want 15", got)
+		}
+		h.MustRun(t, "cocker rm -f web; cocker image prune; cocker image rm app:1")
+		wantChecked(t, h)
+	})
+}
