@@ -60,6 +60,7 @@ func TestPackagesSeeOnlyWhatIsBelow(t *testing.T) {
 		{"image/archive", []string{"image", "image/importer", "image/internal/durable", "image/manifest", "image/unpack"}, "it reads and writes files, and knows nothing of containers"},
 		{"image/registry", []string{"config", "image", "image/manifest", "image/transfer"}, "it moves images and knows nothing of containers"},
 		{"image/sshrepo", []string{"config", "image", "image/manifest", "image/transfer"}, "as image/registry"},
+		{"image/derive", []string{"image", "image/importer", "image/pack", "image/unpack"}, "it makes images of images and knows nothing of containers"},
 		{"image/remote", []string{"config", "image", "image/registry", "image/sshrepo", "image/transfer"}, "it only picks who moves an image"},
 		{"internal/treecopy", []string{"internal/linux", "image/unpack"}, "half of it runs with a hostile container's files in its hands"},
 		{"machine", nil, "it talks to machined about any leader"},
