@@ -12,7 +12,7 @@ import (
 )
 
 // errLocked is part of an error that says that somebody else holds the lock.
-var errLocked = errors.New("is being started, removed or committed by another process")
+var errLocked = errors.New("is being started, removed, copied or committed by another process")
 
 // lockData locks the data directory of a container, which is made first if create
 // is set. The lock is on the directory itself: closing it, or the end of the

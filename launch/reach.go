@@ -162,9 +162,15 @@ func reachStopped(container string, access Access) (_ *Files, err error) {
 // nothing shall be. A writer has the lock alone until the layer is made.
 func (f *Files) claim(write bool) (err error) {
 	if write {
-		f.Lock, err = lockData(f.container, true)
+		if err := makePrivate(writable(f.container)); err != nil {
+			return err
+		}
+		f.Lock, err = lockData(f.container, false) // which does not wait: Reach does, and can be interrupted
 	} else {
 		f.Lock, err = shareData(f.container)
+	}
+	if write && errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("container %s %w", f.container, errChanged) // removed just now
 	}
 	if err != nil || f.Lock == nil {
 		f.Lock = nil

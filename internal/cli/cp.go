@@ -185,6 +185,9 @@ func (s *streams) withAgent(ctx context.Context, container string, access launch
 	m := newMeter(s.err)
 	access.Note = m.note
 	files, err := launch.Reach(ctx, container, access)
+	if ctx.Err() != nil {
+		err = errInterrupted
+	}
 	if err != nil {
 		return errors.Join(err, hintFor(container, err))
 	}
@@ -199,8 +202,13 @@ func (s *streams) withAgent(ctx context.Context, container string, access launch
 	stop()
 	ended := agent.Wait()
 	m.end()
-	return firstCause(ctx, failure, ended)
+	if err := firstCause(ctx, failure, ended); err != nil {
+		return errors.New(oneLine(err.Error())) // it can have names of the container's files in it
+	}
+	return nil
 }
+
+var errInterrupted = errors.New("interrupted; what was not whole is removed")
 
 // hintFor is what is known of a container that cannot be reached.
 func hintFor(container string, err error) error {
@@ -217,7 +225,7 @@ func hintFor(container string, err error) error {
 func firstCause(ctx context.Context, ours, agents error) error {
 	switch {
 	case ctx.Err() != nil:
-		return errors.New("interrupted; what was not whole is removed")
+		return errInterrupted
 	case ours == nil:
 		return agents
 	case agents == nil:

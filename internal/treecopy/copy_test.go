@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -528,5 +529,62 @@ func TestDepth(t *testing.T) {
 	unix.Close(fd)
 	if err := container.Send(t.Context(), io.Discard, "/", SendOptions{}); err == nil || !strings.Contains(err.Error(), "nested deeper") {
 		t.Errorf("%v", err)
+	}
+}
+
+// A container names its files as it likes: a copy must neither fail nor change a name.
+func TestStrangeNames(t *testing.T) {
+	host, container, dir := sides(t)
+	makeTree(t, dir, "root/tree", "root/tree/\xff\xfe=1", "root/tree/a\nb=2", "root/tree/ =3", "root/tree/...=4", "root/tree/.wh.x=5", "root/tree/\x1b[2J=6",
+		"root/tree/"+strings.Repeat("n", 255)+"=7", "root/tree/-rf=8", "root/tree/source=9", "root/tree/l -> \xff\n")
+	attribute := unix.Setxattr(dir+"/root/tree/-rf", "user.a=b", []byte("x"), 0) // which no PAX header can hold
+	if err := copyBetween(t, container, "/tree", "tree", false, host, dir+"/tree", ReceiveOptions{}); err != nil {
+		t.Errorf("%v (attribute: %v)", err, attribute)
+	}
+	if got, want := listTree(t, dir+"/tree"), listTree(t, dir+"/root/tree"); !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
+
+// What is mounted in a tree stays mounted: rename(2) in one mount namespace takes a mount
+// of another away.
+func TestMountsAreNotReplaced(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root")
+	}
+	_, container, dir := sides(t)
+	makeTree(t, dir+"/root", "file=below", "over=above")
+	mounted, release := make(chan error), make(chan struct{})
+	var root int
+	go func() { // a mount namespace as a container has one
+		runtime.LockOSThread() // never unlocked: the thread ends, and the namespace with it
+		err := unix.Unshare(unix.CLONE_NEWNS)
+		if err == nil {
+			err = unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
+		}
+		if err == nil {
+			err = unix.Mount(dir+"/root/over", dir+"/root/file", "", unix.MS_BIND, "")
+		}
+		if err == nil {
+			root, err = unix.Open(dir+"/root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		}
+		mounted <- err
+		<-release
+	}()
+	if err := <-mounted; err != nil {
+		t.Skip("needs mount namespaces: ", err)
+	}
+	defer close(release)
+	defer unix.Close(root)
+	inside := *container
+	inside.root = root
+	if err := inside.Receive(t.Context(), bytes.NewReader(makeTar(t, entry(tar.TypeReg, "source", ""))), "/file", ReceiveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := inside.Receive(t.Context(), bytes.NewReader(makeTar(t, entry(tar.TypeSymlink, "source", "x"))), "/file", ReceiveOptions{}); !errors.Is(err, errMounted) {
+		t.Errorf("a link over a mount: %v", err)
+	}
+	if got := listTree(t, dir+"/root"); !slices.Equal(got, []string{"file=below", "over=evil\n"}) {
+		t.Errorf("%q", got)
 	}
 }
