@@ -128,6 +128,9 @@ func (l *launcher) load() (err error) {
 
 // resolve finds the images and everything that they decide.
 func (l *launcher) resolve() (err error) {
+	if err := l.pulled(); err != nil {
+		return err
+	}
 	store := image.Open(paths.State)
 	if l.store, err = store.Hold(); err != nil {
 		return err

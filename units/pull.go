@@ -27,19 +27,16 @@ func PulledFor(unit string) string {
 // ForDeclared gives what the generator adds to cocker@.service: ForContainer, and the
 // pull before the start. A container of "cocker run" is pulled for by the client.
 //
-// Requires= for pull = "always": an older image that is here shall not start if the
-// newer one cannot be had. With Wants= the launcher has the last word, because
-// another way may have brought the image here meanwhile.
+// It is Wants= for pull = "always" too, and the launcher refuses to start what was not
+// pulled. With Requires= the start would have failed with its dependency, and there would be
+// no Restart=: systemd 257 leaves a unit that it restarts then in the state
+// auto-restart-queued for good, 252 in inactive.
 func ForDeclared(c *config.Container) File {
 	f := ForContainer(c)
 	if len(c.Pulled()) == 0 {
 		return f
 	}
-	dependency := "Wants"
-	if c.Pull == config.PullAlways {
-		dependency = "Requires"
-	}
-	f.Add("Unit", dependency, Pull(c.Name))
+	f.Add("Unit", "Wants", Pull(c.Name))
 	f.Add("Unit", "After", Pull(c.Name))
 	return f
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -61,6 +63,35 @@ func (s *streams) pullImagesOf(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
+	if err := forbidStart(c); err != nil {
+		return err
+	}
+	if err := s.pullWanted(ctx, c); err != nil {
+		return err
+	}
+	return permitStart(name)
+}
+
+// forbidStart keeps a container with pull = "always" from starting; what killed the
+// pull before permitStart does not matter then.
+func forbidStart(c *config.Container) error {
+	if c.Pull != config.PullAlways {
+		return nil
+	}
+	if err := os.MkdirAll(paths.Runtime, 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(paths.Unpulled(c.Name), nil, 0o600)
+}
+
+func permitStart(name string) error {
+	if err := os.Remove(paths.Unpulled(name)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func (s *streams) pullWanted(ctx context.Context, c *config.Container) error {
 	store := image.Open(paths.State)
 	references := wanted(c, store)
 	if len(references) == 0 {

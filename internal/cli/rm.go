@@ -96,7 +96,7 @@ func remove(ctx context.Context, m *scope.Manager, name string, force, keepData 
 	for _, unit := range []string{units.Service(name), units.TransientService(name), units.Pull(name)} {
 		err = errors.Join(err, m.ResetFailed(ctx, unit))
 	}
-	return changed, err
+	return changed, errors.Join(err, permitStart(name))
 }
 
 // forgetUnit takes away what an administrator has set of a unit by "systemctl

@@ -34,6 +34,10 @@ func ControlDirs() []string {
 	return []string{"/etc/systemd/system.control", "/run/systemd/system.control"}
 }
 
+// Unpulled is there while a container with pull = "always" must not start: from the
+// beginning of the pull until it has succeeded.
+func Unpulled(container string) string { return filepath.Join(Runtime, "unpulled-"+container) }
+
 // Launcher is the program of ExecStart=.
 func Launcher() string { return filepath.Join(Helpers, "cocker-launch") }
 
