@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 
@@ -216,5 +217,49 @@ hold() {
 	cocker commit -q "$@" busy x:2 >/root/out 2>/root/err & client=$!
 	until [ "$(state)" = frozen ] || ! flock -nx /var/lib/cocker/containers/busy true || [ "$*" ]; do sleep 0.05; done
 	sleep 0.1; kill -STOP $client
+}
+`
+
+// Whenever a checkout is killed, there is all of the container or nothing, and the next
+// one works.
+func TestCheckoutKilled(t *testing.T) {
+	onCleanHost(t, func(t *testing.T, h *host.Host) {
+		h.MustRun(t, `printf "%s" "$1" >/root/lib; cocker checkout demo edit >/dev/null; cocker diff edit >/root/want; [ -s /root/want ]; cocker rm edit`, killScripts)
+		kills := 0
+		for _, call := range []string{"mkdirat", "openat2", "flock", "linkat", "unlinkat", "renameat", "renameat2", "fsync", "syncfs", "write"} {
+			for _, n := range []int{1, 2, 3, 5, 8, 13} {
+				if n > 1 && (n%2 == 1) != (h.Release == host.Trixie) {
+					continue // the releases share these
+				}
+				r := h.Run(t, `. /root/lib; killed "$1" "$2"`, call, strconv.Itoa(n))
+				if r.ExitCode != 0 {
+					t.Errorf("killed at %s %d: %+v", call, n, r)
+				}
+				if r.Stdout != "killed\n" {
+					break
+				}
+				kills++
+			}
+		}
+		if t.Logf("%d kills", kills); kills < 12 {
+			t.Errorf("only %d kills: the test is not testing", kills)
+		}
+		h.MustRun(t, `rm -f /root/lib /root/want; cocker image ls --json | jq -r '.[]|select(.reference != "demo:1.0")|.reference // .digest' | xargs -r cocker image rm`)
+	})
+}
+
+const killScripts = `
+killed() { # CALL N
+	GOMAXPROCS=1 GODEBUG=asyncpreemptoff=1 strace -D -f -qq -o /dev/null -e trace="$1" -e inject="$1":signal=KILL:when="$2" cocker checkout demo edit >/dev/null 2>&1
+	[ $? = 137 ] && echo killed
+	cocker run --rm --network none demo true || return 1 # sweeps
+	if [ -e /etc/cocker/containers/edit.toml ]; then
+		cocker diff edit | cmp - /root/want || return 1
+		cocker rm edit
+	fi
+	[ ! -e /var/lib/cocker/containers/edit ] || { ls -A /var/lib/cocker/containers/edit >&2; return 1; }
+	cocker checkout demo edit >/dev/null && cocker diff edit | cmp - /root/want || return 1
+	[ -z "$(ls -d /var/lib/cocker/containers/.c* /var/lib/cocker/oci/.staging* 2>/dev/null)" ] || return 1
+	cocker system check >/dev/null && cocker rm edit
 }
 `
