@@ -35,7 +35,7 @@ func Load(store *image.Store, refs []string) (*Base, error) {
 	b := &Base{}
 	for _, ref := range refs {
 		if err := b.add(store, ref); err != nil {
-			return nil, fmt.Errorf("image %q: %w", ref, err)
+			return nil, err
 		}
 	}
 	return b, nil
@@ -57,9 +57,16 @@ func (b *Base) add(store *image.Store, ref string) error {
 		return err
 	}
 	if content.Manifest.Digest != img.Digest {
-		return errors.New("its name went to another image just now; try again")
+		return fmt.Errorf("image %q: the name went to another image just now; try again", ref)
 	}
-	config, err := parse(content.Config)
+	if err := b.stack(img, content.Config); err != nil {
+		return fmt.Errorf("image %q: %w", ref, err)
+	}
+	return nil
+}
+
+func (b *Base) stack(img *image.Image, data []byte) error {
+	config, err := parse(data)
 	if err != nil {
 		return err
 	}
@@ -69,16 +76,16 @@ func (b *Base) add(store *image.Store, ref string) error {
 		}
 	}
 	var file image.ConfigFile
-	if err := json.Unmarshal(content.Config, &file); err != nil {
+	if err := json.Unmarshal(data, &file); err != nil {
 		return err
 	}
 	b.config, b.digests = config, append(b.digests, img.Digest)
-	b.stack(img, complete(file.History, len(img.DiffIDs)))
+	b.stackLayers(img, complete(file.History, len(img.DiffIDs)))
 	return nil
 }
 
-// stack adds the layers that are not there yet, each with its line of history.
-func (b *Base) stack(img *image.Image, history []image.History) {
+// stackLayers adds the layers that are not there yet, each with its line of history.
+func (b *Base) stackLayers(img *image.Image, history []image.History) {
 	n := 0
 	for _, h := range history {
 		if h.EmptyLayer {
