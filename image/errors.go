@@ -7,7 +7,7 @@ var (
 	// ErrNotFound says that no image has the name or digest asked for.
 	ErrNotFound = errors.New(`no such image here ("cocker image ls" lists what there is, "cocker image pull" and "cocker image import" add one)`)
 	// ErrIncomplete says that the store lacks a part of an image it names.
-	ErrIncomplete = errors.New(`the image is incomplete (remove it with "cocker image rm" and import it again)`)
+	ErrIncomplete = errors.New(`the image is incomplete ("cocker system check --repair" mends what can be mended, and says what cannot)`)
 	// ErrInUse says that a running container stands on a layer to be removed.
 	ErrInUse = errors.New("a running container uses the image")
 	// ErrAmbiguous says that a name without a tag fits more than one image.
