@@ -95,7 +95,11 @@ func (s *streams) pullWanted(ctx context.Context, c *config.Container) error {
 	store := image.Open(paths.State)
 	references := wanted(c, store)
 	if len(references) == 0 {
-		return store.Mark() // or the unit would not have been started
+		// Or the unit would not have been started. The container can start without.
+		if err := store.Mark(); err != nil {
+			s.log("<4>", "all images are here, but the next start will look again: "+err.Error())
+		}
+		return nil
 	}
 	settings, err := config.LoadRegistries(paths.Registries)
 	if err != nil {
