@@ -100,6 +100,11 @@ func (t *Transaction) publish(images []Named) error {
 	if err := t.rename(idx); err != nil {
 		return err
 	}
+	for _, i := range images {
+		if err := s.verify(i.Manifest); err != nil {
+			return err
+		}
+	}
 	var replaced []Descriptor
 	for _, i := range images {
 		replaced = append(replaced, idx.put(i.Name, i.Manifest)...)
@@ -167,6 +172,37 @@ func (t *Transaction) rename(idx *index) error {
 		}
 	}
 	return durable.SyncDir(s.blobs())
+}
+
+// verify refuses an image that could not be read when it is asked for: it would be one
+// that is damaged, and others could not be pruned for its sake. A manifest from elsewhere
+// may say what no manifest does, and of a layer that is here already any size.
+func (s *Store) verify(d Descriptor) error {
+	img, err := s.load(d)
+	if err != nil {
+		return err
+	}
+	if err := s.locate(img); err != nil {
+		return err
+	}
+	m, _, err := s.manifest(d)
+	if err != nil {
+		return err
+	}
+	for _, part := range append([]Descriptor{m.Config}, m.Layers...) {
+		hex, err := digestHex(part.Digest)
+		if err != nil {
+			return err
+		}
+		info, err := os.Lstat(s.blob(hex))
+		if err != nil {
+			return fmt.Errorf("blob %s: %w: %w", part.Digest, ErrIncomplete, err)
+		}
+		if info.Size() != part.Size {
+			return fmt.Errorf("blob %s has %d bytes, and %d by the manifest", part.Digest, info.Size(), part.Size)
+		}
+	}
+	return nil
 }
 
 // put names an image and returns those that had the name, still in the index

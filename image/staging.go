@@ -159,14 +159,22 @@ func (a *area) takeBack() error {
 }
 
 // discard moves layers into the area, where [area.remove] deletes them without
-// the lock, and deletes blobs. What is gone already is fine.
+// the lock, and deletes blobs. What is gone already is fine. Of an area whose process
+// died, the directory for layers may be gone, and may have what was moved there before.
 func (a *area) discard(p parts) error {
 	if len(p.layers)+len(p.blobs) == 0 {
 		return nil
 	}
+	if err := os.MkdirAll(a.layers(), 0o700); err != nil {
+		return err
+	}
 	var errs []error
 	for hex := range p.layers {
-		errs = append(errs, ignoreMissing(os.Rename(a.store.layer(hex), filepath.Join(a.layers(), hex))))
+		to := filepath.Join(a.layers(), hex)
+		for exists(to) {
+			to += "+"
+		}
+		errs = append(errs, ignoreMissing(os.Rename(a.store.layer(hex), to)))
 	}
 	for hex := range p.blobs {
 		errs = append(errs, ignoreMissing(os.Remove(a.store.blob(hex))))

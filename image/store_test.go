@@ -218,7 +218,20 @@ func TestResolveHostileDiffID(t *testing.T) {
 	defer tx.Close()
 	file := ConfigFile{RootFS: RootFS{DiffIDs: []string{"sha256:../../../etc"}}}
 	m := Manifest{Config: stageJSON(t, tx, MediaTypeConfig, file), Layers: []Descriptor{{Digest: "sha256:../x"}}}
-	if err := tx.Commit("bad:1", stageJSON(t, tx, MediaTypeManifest, m)); err != nil {
+	d := stageJSON(t, tx, MediaTypeManifest, m)
+	if err := tx.Commit("bad:1", d); err == nil || !strings.Contains(err.Error(), "64 hex digits") {
+		t.Errorf("Commit: %v", err)
+	}
+	for _, v := range []any{file, m} { // as another tool might
+		data, err := json.Marshal(v)
+		if err == nil {
+			err = os.WriteFile(s.blob(strings.TrimPrefix(DigestOf(data), digestPrefix)), data, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.writeIndex(&index{Manifests: []Descriptor{d.Named("bad:1")}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Resolve("bad:1"); err == nil || !strings.Contains(err.Error(), "64 hex digits") {

@@ -32,7 +32,11 @@ type Transaction struct {
 func (s *Store) Begin() (*Transaction, error) {
 	old, a, err := s.enter()
 	for _, o := range old {
-		err = errors.Join(err, o.remove())
+		if a == nil { // the journal of what could not be taken back is still needed
+			err = errors.Join(err, o.lock.Close())
+		} else {
+			err = errors.Join(err, o.remove())
+		}
 	}
 	if err != nil {
 		if a != nil {
