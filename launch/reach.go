@@ -137,11 +137,11 @@ func reachStopped(container string, access Access) (_ *Files, err error) {
 			f.unlock()
 		}
 	}()
-	if err := f.claim(access.Write); err != nil {
+	images, err := f.resolve(c) // as in a start, before anything is made
+	if err != nil {
 		return nil, err
 	}
-	images, err := f.resolve(c)
-	if err != nil {
+	if err := f.claim(access.Write); err != nil {
 		return nil, err
 	}
 	spec := &rootfs.ViewSpec{

@@ -137,7 +137,7 @@ func mountInView(root *Root, spec *ViewSpec) (notes []Note, err error) {
 	for i := range spec.Mounts {
 		mount := &spec.Mounts[i]
 		err := mountOne(root, mount, spec)
-		if err != nil && spec.Write && !errors.Is(err, errNoVolume) {
+		if err != nil && spec.Write {
 			return nil, fmt.Errorf("mount %q: %w", mount.Target, err)
 		}
 		if err != nil {
@@ -174,17 +174,15 @@ func cover(root *Root, name string) error {
 	return linux.Attach(fd, target)
 }
 
-// mountVolume mounts a volume that a start has made.
+// mountVolume mounts a volume that a start has made. Of one that is not there yet the content
+// is what the image has, and nothing can be put there.
 func mountVolume(root *Root, mount *config.Mount, spec *ViewSpec) error {
 	err := attachVolume(root, mount, filepath.Join(spec.Volumes, mount.Source, "data"), &spec.Spec)
 	if !errors.Is(err, unix.ENOENT) {
 		return err
 	}
-	if err := cover(root, mount.Target); err != nil {
-		return err
+	if spec.Write {
+		return cover(root, mount.Target)
 	}
-	return errNoVolume
+	return nil
 }
-
-// errNoVolume is no reason not to show the other files.
-var errNoVolume = errors.New("the volume is not there yet, the container's first start makes it")

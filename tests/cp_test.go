@@ -74,6 +74,10 @@ func testCopyNeverStarted(t *testing.T, h *host.Host) {
 		cocker cp cp:/etc /srv/cp/out/etc 2>/dev/null && [ "$(stat -c %u:%g:%a /srv/cp/out/etc/shadow)" = 0:0:640 ]
 		cocker export cp | tar t | grep -qx etc/passwd`)
 	h.AssertClean(t, before) // no writable layer was made
+	h.WriteFile(t, "/etc/cocker/containers/cpbad.toml", "image = 'nosuch:1'\n", 0o644)
+	copyFails(t, h, "no such image", "/srv/cp/tree/a", "cpbad:/x")
+	h.MustRun(t, "rm /etc/cocker/containers/cpbad.toml")
+	h.AssertClean(t, before)
 }
 
 func testCopyIntoStopped(t *testing.T, h *host.Host) {

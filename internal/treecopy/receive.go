@@ -48,7 +48,6 @@ type receiver struct {
 	side    *Side
 	options ReceiveOptions
 	target  *target // nil until the first entry is known
-	skipped bool    // the tree is a node that is not made
 	times   []dirTime
 	buffer  []byte
 
