@@ -98,30 +98,25 @@ func (c *Client) catalog(ctx context.Context, host string) ([]string, error) {
 	first := s.root()
 	first.Path, first.RawQuery = first.Path+"_catalog", "n=1000"
 	var all []string
-	for address := first.String(); address != ""; {
-		resp, err := s.get(ctx, address, nil, http.StatusOK)
-		if err != nil {
-			if status := statusOf(err); status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusNotFound {
-				err = fmt.Errorf("%w; the registry may not tell what it has: name one repository, %s/NAME, to see its tags", err, host)
-			}
-			return nil, err
-		}
+	err = s.pages(ctx, first.String(), func(body *json.Decoder) (more bool, err error) {
 		var page struct {
 			Repositories []string `json:"repositories"`
 		}
-		err = json.NewDecoder(resp.Body).Decode(&page)
-		_ = resp.Body.Close()
-		if err != nil {
-			return nil, fmt.Errorf("list of repositories: %w", short(err))
+		if err := body.Decode(&page); err != nil {
+			return false, fmt.Errorf("list of repositories: %w", short(err))
 		}
 		for _, name := range page.Repositories {
 			if _, err := image.ParseReference(host + "/" + name + ":x"); err == nil {
 				all = append(all, name)
 			}
 		}
-		if address = nextPage(resp); len(all) > maxRepositories {
-			break
-		}
+		return len(all) <= maxRepositories, nil
+	})
+	if status := statusOf(err); status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusNotFound {
+		err = fmt.Errorf("%w; the registry may not tell what it has: name one repository, %s/NAME, to see its tags", err, host)
+	}
+	if err != nil {
+		return nil, err
 	}
 	slices.Sort(all)
 	return slices.Compact(all), nil

@@ -3,11 +3,18 @@ package registry
 import (
 	"bufio"
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"net"
+	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/cocker/cocker/config"
 	"github.com/cocker/cocker/image"
@@ -112,5 +119,40 @@ func TestNoAnswerWithoutTLS(t *testing.T) {
 	}
 	if n := connections.Load(); n != 2 || len(e.waits) != 1 { // a mirror is asked twice
 		t.Errorf("%d connections, %d waits\n%s", n, len(e.waits), e.notes())
+	}
+}
+
+// A list whose pages lead to each other, or to empty ones, comes to an end.
+func TestEndlessPages(t *testing.T) {
+	s := newServer(t)
+	page := 0
+	s.misbehave(func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasSuffix(r.URL.Path, "/tags/list") && !strings.HasSuffix(r.URL.Path, "/_catalog") {
+			return false
+		}
+		if page++; page > 2*maxPages { // the test is to end in any case
+			return false
+		}
+		w.Header().Set("Link", fmt.Sprintf("<%s?last=%d>; rel=\"next\"", r.URL.Path, page))
+		_, _ = io.WriteString(w, `{"tags":[],"repositories":["Not A Name"]}`)
+		return true
+	})
+	c, _ := newClient(t, nil)
+	for _, where := range []string{s.host(), s.host() + "/web"} {
+		page = 0
+		if list, err := c.List(t.Context(), where, func(string) bool { return true }); err == nil || !strings.Contains(err.Error(), "pages") {
+			t.Errorf("%s: %v, %v", where, list, err)
+		}
+	}
+}
+
+// What net/http says of a connection that the server gave up passes, inside of other errors too.
+func TestClosedIdlePasses(t *testing.T) {
+	err := &url.Error{Op: "Patch", URL: "https://example.com", Err: fmt.Errorf("sent: %w", errors.New(closedIdle))}
+	if _, again := transient(nil, err.Err); !again || !passesUpload(err) {
+		t.Error("it is not tried again")
+	}
+	if passesUpload(&transport.Error{StatusCode: http.StatusForbidden}) {
+		t.Error("a refusal is tried again")
 	}
 }

@@ -60,31 +60,42 @@ func (s *session) Document(ctx context.Context, d image.Descriptor) ([]byte, err
 	return raw, nil
 }
 
-// tags lists the tags of the repository. A registry may cut the list into pages.
-func (s *session) tags(ctx context.Context) ([]string, error) {
-	var all []string
-	for address := s.url("tags", "list") + pageSize(s.url("tags", "list")); address != ""; {
-		resp, err := s.get(ctx, address, nil, http.StatusOK)
-		if err != nil {
-			return nil, err
-		}
+// tags lists the tags of the repository.
+func (s *session) tags(ctx context.Context) (all []string, err error) {
+	address := s.url("tags", "list")
+	err = s.pages(ctx, address+pageSize(address), func(body *json.Decoder) (more bool, err error) {
 		var page struct {
 			Tags []string `json:"tags"`
 		}
-		err = json.NewDecoder(resp.Body).Decode(&page)
-		_ = resp.Body.Close()
-		if err != nil {
-			return nil, fmt.Errorf("list of tags: %w", short(err))
+		if err := body.Decode(&page); err != nil {
+			return false, fmt.Errorf("list of tags: %w", short(err))
 		}
 		all = append(all, page.Tags...)
-		if address = nextPage(resp); len(all) > maxTags {
-			return all, nil
-		}
-	}
-	return all, nil
+		return len(all) <= maxTags, nil
+	})
+	return all, err
 }
 
-const maxTags = 100_000
+const (
+	maxTags  = 100_000
+	maxPages = 1000 // so that one that links its pages in a circle, or empty ones, comes to an end
+)
+
+// pages reads a list that a registry may cut into pages.
+func (s *session) pages(ctx context.Context, address string, read func(body *json.Decoder) (more bool, err error)) error {
+	for range maxPages {
+		resp, err := s.get(ctx, address, nil, http.StatusOK)
+		if err != nil {
+			return err
+		}
+		more, err := read(json.NewDecoder(resp.Body))
+		_ = resp.Body.Close()
+		if address = nextPage(resp); err != nil || !more || address == "" {
+			return err
+		}
+	}
+	return fmt.Errorf("its list has more than %d pages", maxPages)
+}
 
 func pageSize(address string) string {
 	if strings.Contains(address, "?") {

@@ -77,7 +77,8 @@ func (s *session) upload(ctx context.Context, c *Client, content *image.Content,
 		return err
 	}
 	tag.Repository = repo
-	return remote.Write(tag, img, remote.WithContext(ctx), remote.WithTransport(s.transport), remote.WithJobs(parallel), remote.WithRetryBackoff(c.backoff))
+	return remote.Write(tag, img, remote.WithContext(ctx), remote.WithTransport(s.transport), remote.WithJobs(parallel),
+		remote.WithRetryBackoff(c.backoff), remote.WithRetryPredicate(passesUpload))
 }
 
 // upload is an image of the store as the library wants it.

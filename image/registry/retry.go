@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
 // patience says how often something is tried, and how long to wait in between.
@@ -137,7 +139,20 @@ func passes(err error) bool {
 		return !dns.IsNotFound
 	}
 	var network net.Error
-	return errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+	return strings.Contains(err.Error(), closedIdle) || errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
+// closedIdle is the text of an error that net/http has no name for: the server closed a
+// connection that was kept, just when a request with a body was to use it again.
+const closedIdle = "http: server closed idle connection"
+
+// passesUpload is passes for the library, which begins the upload of a blob anew then.
+func passesUpload(err error) bool {
+	var answer *transport.Error
+	if errors.As(err, &answer) {
+		return answer.Temporary()
+	}
+	return err != nil && passes(err)
 }
 
 func reason(resp *http.Response, err error) string {
