@@ -105,7 +105,7 @@ func (t *tarFiles) add(hdr *tar.Header, offset int64) error {
 	if _, twice := t.entries[name]; twice {
 		return errors.New("it is in the archive twice")
 	}
-	if len(name) <= maxName {
+	if len(name) <= maxName && len(e.link) <= maxName { // a link can have 1 MiB, which zeros compress to nothing
 		t.entries[name] = e
 	}
 	return nil

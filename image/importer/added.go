@@ -17,8 +17,9 @@ type Added struct {
 	DiffID string
 	Dir    string // where it is unpacked, until the transaction ends
 
-	layer *image.StagedLayer
-	blob  *image.StagedBlob
+	entries int
+	layer   *image.StagedLayer
+	blob    *image.StagedBlob
 }
 
 // AddLayer adds the layer of an uncompressed tar to a transaction: it is unpacked,
@@ -30,13 +31,13 @@ func AddLayer(ctx context.Context, tx *image.Transaction, source io.Reader, opts
 	if a.blob, err = tx.CreateBlob(); err != nil {
 		return a, err
 	}
-	a.Dir = a.layer.Path()
+	a.Dir, opts.charge = a.layer.Path(), a.layer.Charge
 	diff := sha256.New()
 	packed, err := gzip.NewWriterLevel(a.blob, compression)
 	if err != nil {
 		return a, err
 	}
-	if _, err := pump(ctx, source, a.Dir, opts, diff, packed); err != nil {
+	if a.entries, err = pump(ctx, source, a.Dir, opts, diff, packed); err != nil {
 		return a, err
 	}
 	if err := packed.Close(); err != nil {

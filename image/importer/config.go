@@ -61,7 +61,7 @@ func (o Options) created(epoch string) (time.Time, error) {
 
 // addDocuments writes configuration and manifest, and returns what points to
 // the latter.
-func addDocuments(tx *image.Transaction, l layer, created time.Time, o Options) (image.Descriptor, error) {
+func addDocuments(tx *image.Transaction, l Added, created time.Time, o Options) (image.Descriptor, error) {
 	config, err := addJSON(tx, image.MediaTypeConfig, configFile(l, created, o))
 	if err != nil {
 		return image.Descriptor{}, err
@@ -70,13 +70,13 @@ func addDocuments(tx *image.Transaction, l layer, created time.Time, o Options) 
 		SchemaVersion: 2,
 		MediaType:     image.MediaTypeManifest,
 		Config:        config,
-		Layers:        []image.Descriptor{l.descriptor},
+		Layers:        []image.Descriptor{l.Blob},
 	})
 	d.Platform = &image.Platform{Architecture: runtime.GOARCH, OS: "linux"}
 	return d, err
 }
 
-func configFile(l layer, created time.Time, o Options) image.ConfigFile {
+func configFile(l Added, created time.Time, o Options) image.ConfigFile {
 	var ports map[string]struct{}
 	for _, p := range o.ExposedPorts {
 		if ports == nil {
@@ -93,7 +93,7 @@ func configFile(l layer, created time.Time, o Options) image.ConfigFile {
 			User: o.User, ExposedPorts: ports, Env: o.Environment, Entrypoint: o.Entrypoint, Cmd: o.Command,
 			WorkingDir: o.WorkDir, Labels: o.Labels, StopSignal: o.StopSignal,
 		},
-		RootFS:  image.RootFS{Type: "layers", DiffIDs: []string{l.diffID}},
+		RootFS:  image.RootFS{Type: "layers", DiffIDs: []string{l.DiffID}},
 		History: []image.History{{Created: &created, CreatedBy: "cocker image import"}},
 	}
 }

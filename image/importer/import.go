@@ -76,7 +76,10 @@ func Tar(ctx context.Context, store *image.Store, source io.Reader, ref string, 
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, tx.Close()) }()
-	layer, err := addLayer(ctx, tx, source, opts)
+	layer, err := AddLayer(ctx, tx, source, opts)
+	if err == nil && layer.entries == 0 {
+		err = errors.New("there is nothing in the archive")
+	}
 	if cause := context.Cause(ctx); cause != nil && err != nil {
 		err = cause // what the cancellation broke first says nothing
 	}

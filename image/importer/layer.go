@@ -3,16 +3,12 @@ package importer
 import (
 	"bufio"
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
 	"io"
 
-	"github.com/klauspost/compress/gzip"
-
-	"github.com/cocker/cocker/image"
 	"github.com/cocker/cocker/image/unpack"
 )
 
@@ -25,44 +21,6 @@ const (
 	// gzip's default, 6, and take a fifth less processor time.
 	compression = 3
 )
-
-type layer struct {
-	descriptor image.Descriptor
-	diffID     string
-}
-
-// addLayer runs the pipeline for one tar.
-func addLayer(ctx context.Context, tx *image.Transaction, source io.Reader, opts Options) (layer, error) {
-	staged, err := tx.CreateLayer()
-	if err != nil {
-		return layer{}, err
-	}
-	blob, err := tx.CreateBlob()
-	if err != nil {
-		return layer{}, err
-	}
-	diff := sha256.New()
-	packed, err := gzip.NewWriterLevel(blob, compression)
-	if err != nil {
-		return layer{}, err
-	}
-	opts.charge = staged.Charge
-	entries, err := pump(ctx, source, staged.Path(), opts, diff, packed)
-	if err != nil {
-		return layer{}, err
-	}
-	if entries == 0 && !opts.digestKnown { // "docker build" makes layers of nothing
-		return layer{}, errors.New("there is nothing in the archive")
-	}
-	if err := packed.Close(); err != nil {
-		return layer{}, fmt.Errorf("write blob: %w", err)
-	}
-	l := layer{diffID: "sha256:" + hexSum(diff)}
-	if l.descriptor, err = blob.Seal(image.MediaTypeLayerGzip); err != nil {
-		return layer{}, err
-	}
-	return l, staged.Seal(l.diffID)
-}
 
 func hexSum(h hash.Hash) string { return hex.EncodeToString(h.Sum(nil)) }
 

@@ -36,11 +36,11 @@ func Packed(ctx context.Context, source io.Reader, blob *image.StagedBlob, layer
 // Plain takes in a layer as "docker save" has it: an uncompressed tar of a known diff
 // id. Its blob is compressed. The error is ErrDiffID if the tar is another one.
 func Plain(ctx context.Context, tx *image.Transaction, source io.Reader, diffID string, note func(string)) (image.Descriptor, error) {
-	l, err := addLayer(ctx, tx, source, Options{Note: note, digestKnown: true})
-	if err == nil && l.diffID != diffID {
-		err = fmt.Errorf("%w: %s instead of %s", ErrDiffID, l.diffID, diffID)
+	l, err := AddLayer(ctx, tx, source, Options{Note: note, digestKnown: true})
+	if err == nil && l.DiffID != diffID {
+		err = fmt.Errorf("%w: %s instead of %s", ErrDiffID, l.DiffID, diffID)
 	}
-	return l.descriptor, err
+	return l.Blob, err
 }
 
 // ErrDiffID says that a layer is not the one that the image's configuration names.
