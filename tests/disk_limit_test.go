@@ -147,7 +147,7 @@ func limitsOfVolumes(t *testing.T, h *host.Host) {
 	h.MustRun(t, `systemctl stop cocker@first cocker@second; cocker volume export -o /var/tmp/db.tar db; cocker volume set --disk-max infinity db; cocker volume import --replace db /var/tmp/db.tar; cocker volume set --disk-max 30M db`)
 	start(t, h, "second", mount("/mnt", ""))
 	assertMegabytes(t, h, "second", "/mnt", "30")
-	assertFull(t, h, "second", "/mnt", "20")
+	assertFull(t, h, "second", "/mnt", "40")
 	h.MustRun(t, `cocker rm -f first second; cocker volume rm db; rm /var/tmp/db.tar; cocker volume create --disk-max 15M db`)
 	start(t, h, "first", mount("/data", ""))
 	assertMegabytes(t, h, "first", "/data", "15")

@@ -21,8 +21,8 @@ type Content struct {
 	Base uint32   // the owners' ids are so much higher than in the container
 }
 
-// Prepare makes sure that a volume has content, and sets its limit unless that is 0. An
-// error leaves a volume that has none, or no volume.
+// Prepare makes sure that a volume has content, and sets its limit unless that is 0. After
+// an error there is no more of it than before.
 func (s *Store) Prepare(ctx context.Context, name string, limit uint64, content Content, note func(string)) (data string, err error) {
 	v, err := s.Hold(name, true)
 	if err != nil {
@@ -53,16 +53,15 @@ func (v *Volume) prepareLimit(limit uint64) error {
 	return quota.Assign(v.store.state, v.dir())
 }
 
-// forget removes a volume that has nothing: no content, and no limit that somebody
-// has set.
+// forget removes a volume that was made in vain.
 func (v *Volume) forget() error {
-	if usage, ok := quota.Read(v.dir()); v.Filled() || ok && usage.Limit != 0 {
+	if !v.made || v.Filled() {
 		return nil
 	}
-	if err := linux.RemoveTree(v.staging()); err != nil {
+	if err := quota.Release(v.dir()); err != nil {
 		return err
 	}
-	return os.Remove(v.dir())
+	return linux.RemoveTree(v.dir())
 }
 
 func (v *Volume) staging() string { return v.Data() + ".new" }

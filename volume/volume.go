@@ -50,6 +50,7 @@ type Volume struct {
 	Name  string
 	store *Store
 	lock  *os.File
+	made  bool // by this call of Hold
 }
 
 // Hold locks a volume, and makes it if it is missing and create is set.
@@ -58,8 +59,10 @@ func (s *Store) Hold(name string, create bool) (*Volume, error) {
 		return nil, err
 	}
 	for {
+		made := false
 		if create {
-			if _, err := s.makeDir(name); err != nil {
+			var err error
+			if made, err = s.makeDir(name); err != nil {
 				return nil, err
 			}
 		}
@@ -73,7 +76,7 @@ func (s *Store) Hold(name string, create bool) (*Volume, error) {
 		if err != nil {
 			return nil, err
 		}
-		v := &Volume{Name: name, store: s, lock: lock}
+		v := &Volume{Name: name, store: s, lock: lock, made: made}
 		if err := flock(lock, unix.LOCK_EX); err != nil {
 			lock.Close()
 			return nil, fmt.Errorf("lock volume %s: %w", name, err)

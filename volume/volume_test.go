@@ -220,6 +220,15 @@ func TestPrepareFails(t *testing.T) {
 	if got := shell(t, s.dir(), "ls -A"); got != "" {
 		t.Errorf("left: %q", got)
 	}
+	if err := s.Create("db", 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Prepare(ctx, "db", 0, content(t, source, 0), ignore); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if got := shell(t, s.dir(), "ls -A . db"); got != ".:\ndb\n\ndb:\n" {
+		t.Errorf("what was made before is lost, or something is left: %q", got)
+	}
 }
 
 func TestRefused(t *testing.T) {
