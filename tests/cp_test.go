@@ -70,8 +70,8 @@ func TestCopy(t *testing.T) {
 func testCopyNeverStarted(t *testing.T, h *host.Host) {
 	t.Helper()
 	before := h.Snapshot(t)
-	h.MustRun(t, `[ "$(cocker cp cp:/etc/passwd - 2>/dev/null | tar xO)" = "$(cocker run --rm --network none demo cat /etc/passwd)" ]
-		cocker cp cp:/etc /srv/cp/out/etc 2>/dev/null && [ "$(stat -c %u:%g:%a /srv/cp/out/etc/shadow)" = 0:0:640 ]
+	h.MustRun(t, `[ "$(cocker cp cp:/etc/passwd - 2>/dev/null | tar xO)" = "$(cocker run --rm --network none demo cat /etc/passwd)" ] || exit 1
+		cocker cp cp:/etc /srv/cp/out/etc 2>/dev/null && [ "$(stat -c %u:%g:%a /srv/cp/out/etc/shadow)" = 0:0:640 ] || exit 1
 		cocker export cp | tar t | grep -qx etc/passwd`)
 	h.AssertClean(t, before) // no writable layer was made
 	h.WriteFile(t, "/etc/cocker/containers/cpbad.toml", "image = 'nosuch:1'\n", 0o644)
@@ -84,9 +84,9 @@ func testCopyIntoStopped(t *testing.T, h *host.Host) {
 	t.Helper()
 	h.MustRun(t, `set -e; cd /srv/cp; upper=/var/lib/cocker/containers/cp/upper
 		cocker cp tree cp:/srv 2>/dev/null; cocker cp tree/a cp:/new 2>/dev/null; cocker cp tree/a cp:/open/in
-		[ "$(stat -c '%u:%g' $upper $upper/srv/tree $upper/srv/tree/sub | sort -u)" = 0:0 ]
-		[ "$(stat -c %Y%a $upper/new)" = 1000000000644 ]
-		[ "$(du -k $upper/srv/tree/sparse | cut -f1)" -lt 1000 ]
+		[ "$(stat -c '%u:%g' $upper $upper/srv/tree $upper/srv/tree/sub | sort -u)" = 0:0 ] || exit 1
+		[ "$(stat -c %Y%a $upper/new)" = 1000000000644 ] || exit 1
+		[ "$(du -k $upper/srv/tree/sparse | cut -f1)" -lt 1000 ] || exit 1
 		cmp open/in tree/a; rm open/in`)
 	for path, reason := range map[string]string{"/scratch/x": "next start", "/run/x": "next start", "/data/x": "next start", "/ro/x": "read-only", "/proc/x": "next start"} {
 		copyFails(t, h, reason, "/srv/cp/tree/a", "cp:"+path)
@@ -115,12 +115,12 @@ func testOwnersAndModes(t *testing.T, h *host.Host) {
 		}
 	}
 	inside(t, h, "cp", `[ /kept/a -ef /kept/b ] && [ "$(readlink /kept/l)" = a ] && [ -p /kept/fifo ] && [ "$(stat -c %Y /kept/a)" = 1000000000 ]`)
-	h.MustRun(t, `cd /srv/cp; mkdir out/one out/all; cocker cp cp:/kept out/one && cocker cp -a cp:/kept out/all
+	h.MustRun(t, `cd /srv/cp; mkdir out/one out/all; cocker cp cp:/kept out/one && cocker cp -a cp:/kept out/all || exit 1
 		caps() { getfattr --only-values -n security.capability "$1" 2>/dev/null | wc -c; }
-		[ "$(getfattr --only-values -n user.note out/one/kept/a)" = kept ]
-		[ "$(stat -c %u:%g:%a out/one/kept/suid out/one/kept/sub | xargs)" = '0:0:755 0:0:755' ] && [ "$(caps out/one/kept/cap)" = 0 ]
-		[ "$(stat -c %u:%g:%a out/all/kept/suid out/all/kept/sub | xargs)" = '33:34:6755 65534:65534:755' ] && [ "$(caps out/all/kept/cap)" = 20 ]
-		[ out/all/kept/a -ef out/all/kept/b ] && diff -r --no-dereference --exclude=fifo tree out/all/kept && [ -p out/all/kept/fifo ]
+		[ "$(getfattr --only-values -n user.note out/one/kept/a)" = kept ] || exit 1
+		[ "$(stat -c %u:%g:%a out/one/kept/suid out/one/kept/sub | xargs)" = '0:0:755 0:0:755' ] && [ "$(caps out/one/kept/cap)" = 0 ] || exit 1
+		[ "$(stat -c %u:%g:%a out/all/kept/suid out/all/kept/sub | xargs)" = '33:34:6755 65534:65534:755' ] && [ "$(caps out/all/kept/cap)" = 20 ] || exit 1
+		[ out/all/kept/a -ef out/all/kept/b ] && diff -r --no-dereference --exclude=fifo tree out/all/kept && [ -p out/all/kept/fifo ] || exit 1
 		[ "$(du -k out/all/kept/sparse | cut -f1)" -lt 1000 ] && [ "$(stat -c %y out/all/kept/a)" = "$(stat -c %y tree/a)" ]`)
 }
 
@@ -128,14 +128,14 @@ func testOwnersAndModes(t *testing.T, h *host.Host) {
 func testCopyTars(t *testing.T, h *host.Host) {
 	t.Helper()
 	h.MustRun(t, `cd /srv/cp; inside() { nsenter --all --target "$(systemctl show -P MainPID cocker@cp)" "$@"; }
-		inside mkdir /in; tar c tree | cocker cp -a - cp:/in && tar c -C tree . | cocker cp - cp:/in
-		[ "$(inside cat /in/a /in/tree/a | xargs)" = 'a a' ] && [ "$(inside stat -c %u:%g /in/suid /in/tree/suid | xargs)" = '0:0 33:34' ]
+		inside mkdir /in; tar c tree | cocker cp -a - cp:/in && tar c -C tree . | cocker cp - cp:/in || exit 1
+		[ "$(inside cat /in/a /in/tree/a | xargs)" = 'a a' ] && [ "$(inside stat -c %u:%g /in/suid /in/tree/suid | xargs)" = '0:0 33:34' ] || exit 1
 		listing() { tar t --verbose --numeric-owner --full-time | sed 's/ \+/ /g' | sort; }
 		cocker cp cp:/in/tree - | listing >out/ours; inside tar c -C /in tree | listing >out/theirs
 		# busybox's tar leaves out the fraction of a second, and takes the other name of a hard link.
-		[ "$(awk '{ print $1, $2, $3, $6 }' out/ours | grep -v '^h\|tree/[ab]$')" = "$(awk '{ print $1, $2, $3, $6 }' out/theirs | grep -v '^h\|tree/[ab]$')" ]
+		[ "$(awk '{ print $1, $2, $3, $6 }' out/ours | grep -v '^h\|tree/[ab]$')" = "$(awk '{ print $1, $2, $3, $6 }' out/theirs | grep -v '^h\|tree/[ab]$')" ] || exit 1
 		# A tar adds to where a link of the image leads: /sbin is one to /bin.
-		mkdir -p out/merge/sbin && echo tool >out/merge/sbin/tool && tar c -C out/merge . | cocker cp - cp:/
+		mkdir -p out/merge/sbin && echo tool >out/merge/sbin/tool && tar c -C out/merge . | cocker cp - cp:/ || exit 1
 		[ "$(inside cat /bin/tool)" = tool ] && inside test -L /sbin`)
 	for script, reason := range map[string]string{
 		`: | cocker cp - cp:/in`:                                         "cut short",
@@ -158,7 +158,7 @@ func testCopyMounts(t *testing.T, h *host.Host) {
 	t.Helper()
 	h.MustRun(t, `set -e; cd /srv/cp; base=$(jq .id_base /run/cocker/state/cp.json)
 		for dir in scratch data open; do cocker cp tree/suid cp:/$dir/x; done
-		[ "$(stat -c %u open/x)" = "$base" ] && [ "$(stat -c %u /var/lib/cocker/volumes/cpdata/data/x)" = 0 ]
+		[ "$(stat -c %u open/x)" = "$base" ] && [ "$(stat -c %u /var/lib/cocker/volumes/cpdata/data/x)" = 0 ] || exit 1
 		# A file that is mounted cannot be replaced; it gets the content.
 		cocker cp tree/a cp:/one; cmp one tree/a
 		[ "$(cocker cp cp:/ro/f - | tar xO)" = ro ]`)
@@ -170,8 +170,12 @@ func testCopyMounts(t *testing.T, h *host.Host) {
 	for path, reason := range map[string]string{"/closed/f": "the container's root may not", "/proc/1/root/etc": "open /proc/1/root/etc", "/proc/self/status": "o such file", "/proc/version": "the kernel's", "/sys": "the kernel's"} {
 		copyFails(t, h, reason, "cp:"+path, "/srv/cp/out/x")
 	}
-	h.MustRun(t, `[ "$(ls -A /srv/cp/closed /srv/cp/ro | xargs)" = '/srv/cp/closed: f /srv/cp/ro: f' ] && ! [ -e /srv/cp/out/x ]
-		cocker cp cp:/dev /srv/cp/out/dev 2>/srv/cp/out/notes && grep -q 'would be a device' /srv/cp/out/notes && ! find /srv/cp/out/dev -type b -o -type c | grep .`)
+	h.MustRun(t, `[ "$(ls -A /srv/cp/closed /srv/cp/ro | xargs)" = '/srv/cp/closed: f /srv/cp/ro: f' ] && ! [ -e /srv/cp/out/x ] || exit 1
+		cd /srv/cp && cocker cp cp:/dev /srv/cp/out/dev 2>/srv/cp/out/notes && grep -q 'would be a device' /srv/cp/out/notes && ! find /srv/cp/out/dev -type b -o -type c | grep . || exit 1
+		# An agent that has much to tell.
+		mkdir devices && cd devices && mknod 0 c 1 3 && for i in $(seq 1500); do ln 0 $i; done && echo x >x || exit 1
+		[ "$(timeout 100 cocker cp . cp:/devices 2>&1 | grep -c 'would be a device')" = 1501 ]`)
+	inside(t, h, "cp", `[ "$(ls /devices)" = x ]`)
 }
 
 func testCopyRefusals(t *testing.T, h *host.Host) {
@@ -194,16 +198,16 @@ func testCopyRefusals(t *testing.T, h *host.Host) {
 
 func testExportOfFiles(t *testing.T, h *host.Host) {
 	t.Helper()
-	h.MustRun(t, `set -e; cd /srv/cp/out; cocker export -o running.tar cp; [ "$(stat -c %a running.tar)" = 600 ]
+	h.MustRun(t, `set -e; cd /srv/cp/out; cocker export -o running.tar cp; [ "$(stat -c %a running.tar)" = 600 ] || exit 1
 		nsenter --all --target "$(systemctl show -P MainPID cocker@cp)" find / -xdev ! -path / | sed 's,^/,,' | sort >inside
 		tar t -f running.tar | sed 's,/$,,' | grep -vx . | sort | diff inside -
 		# Nothing of what is mounted, and its places.
-		! tar t -f running.tar | grep '^\(data\|ro\|open\|closed\|scratch\|proc\|sys\|dev\|run\)/.'
-		tar t -f running.tar | grep -x 'one\|data/' | xargs | grep -qx 'data/ one'; [ -z "$(tar xO -f running.tar one)" ]
-		tar t --verbose --numeric-owner -f running.tar | grep 'kept/suid' | grep -q '^-rwsr-sr-x 33/34 '
-		tar t --verbose -f running.tar | grep -q 'kept/b link to kept/a'
-		mkdir x && tar x --xattrs --xattrs-include='*' -f running.tar -C x kept/cap && [ "$(getfattr --only-values -n security.capability x/kept/cap | wc -c)" = 20 ]
-		cocker image import running.tar cpagain:1 >/dev/null; cocker run --rm --network none cpagain:1 stat -c %u:%g:%a /kept/suid | grep -qx 33:34:6755
+		! tar t -f running.tar | grep '^\(data\|ro\|open\|closed\|scratch\|proc\|sys\|dev\|run\)/.' || exit 1
+		tar t -f running.tar | grep -x 'one\|data/' | xargs | grep -qx 'data/ one'; [ -z "$(tar xO -f running.tar one)" ] || exit 1
+		tar t --verbose --numeric-owner -f running.tar | grep 'kept/suid' | grep -q '^-rwsr-sr-x 33/34 ' || exit 1
+		tar t --verbose -f running.tar | grep -q 'kept/b link to kept/a' || exit 1
+		mkdir x && tar x --xattrs --xattrs-include='*' -f running.tar -C x kept/cap && [ "$(getfattr --only-values -n security.capability x/kept/cap | wc -c)" = 20 ] || exit 1
+		cocker image import running.tar cpagain:1 >/dev/null; cocker run --rm --network none cpagain:1 stat -c %u:%g:%a /kept/suid | grep -qx 33:34:6755 || exit 1
 		cocker image rm cpagain:1`)
 }
 
@@ -214,8 +218,8 @@ func testCopyOutOfStopped(t *testing.T, h *host.Host) {
 		cocker export cp >stopped.tar
 		# The same but for what only a running container has: its name in /etc/hosts stays, its mounts have modes of their own.
 		tar t -f stopped.tar | sort >stopped; tar t -f running.tar | sort | diff - stopped
-		[ "$(cocker cp cp:/data/x - | tar tv | cut -c1-10)" = -rwsr-sr-x ]; [ "$(cocker cp cp:/ro/f - | tar xO)" = ro ]; cocker cp cp:/scratch - | tar t | xargs | grep -qx scratch/
-		cocker cp -a cp:/kept again; diff -r --no-dereference --exclude=fifo /srv/cp/tree again; [ "$(stat -c %u:%g:%a again/suid)" = 33:34:6755 ]
+		[ "$(cocker cp cp:/data/x - | tar tv | cut -c1-10)" = -rwsr-sr-x ]; [ "$(cocker cp cp:/ro/f - | tar xO)" = ro ]; cocker cp cp:/scratch - | tar t | xargs | grep -qx scratch/ || exit 1
+		cocker cp -a cp:/kept again; diff -r --no-dereference --exclude=fifo /srv/cp/tree again; [ "$(stat -c %u:%g:%a again/suid)" = 33:34:6755 ] || exit 1
 		upper | diff before -`)
 	copyFails(t, h, "the container's root may not", "cp:/closed/f", "/srv/cp/out/x")
 	h.AssertClean(t, before, "unit", "unit file", "machine", "network namespace", "cgroup", "runtime file", "process")
@@ -248,7 +252,7 @@ func TestCopyWhileTheContainerAttacks(t *testing.T) {
 				tar c -C / srv/evil --transform 's,srv/evil,tree/sub/data,' | cocker cp - attack:/a 2>/dev/null && written=$((written+1))
 			done
 			echo "$copied copied, $written written" >&2
-			[ $copied -gt 0 ] && [ $written -gt 0 ] && find /srv/canary -printf '%p %i %T@ %C@\n' | diff /srv/before - && [ "$(cat /srv/canary/data)" = secret ]
+			[ $copied -gt 0 ] && [ $written -gt 0 ] && find /srv/canary -printf '%p %i %T@ %C@\n' | diff /srv/before - && [ "$(cat /srv/canary/data)" = secret ] || exit 1
 			! find / -xdev -name 'evil' -not -path '/srv/evil' -not -path '/srv/out/*' -not -path '/var/lib/cocker/containers/attack/*' | grep .`)
 	})
 }
@@ -276,12 +280,12 @@ func testKilledCopy(t *testing.T, h *host.Host, root string) {
 	t.Helper()
 	h.MustRun(t, "timeout 100 bash -c '"+strings.ReplaceAll(beginCopy, "'", `'\''`)+`' - "$1"`, root)
 	h.MustRun(t, `agent=$(pgrep -f '^/proc/self/exe copy-agent'); status=/proc/$agent/status
-		! eval "ls $1/root/big" 2>/dev/null
+		! eval "ls $1/root/big" 2>/dev/null || exit 1
 		# Ids of the container, five capabilities, none of the host's files: user_namespaces(7), capabilities(7).
-		base=$(cat /var/lib/cocker/containers/slow/idrange); awk -v b=$base '/^Uid:|^Gid:/ && $2 == b && $3 == b && $4 == b && $5 == b { n++ } END { exit n != 2 }' $status
-		grep -q '^CapEff:.000000008000001b$' $status && grep -q '^CapPrm:.000000008000001b$' $status && grep -q '^NoNewPrivs:.1$' $status
-		readlink /proc/$agent/root | grep -q '^/proc/.*/fdinfo$'
-		[ "$(readlink /proc/$agent/ns/user)" != "$(readlink /proc/1/ns/user)" ] && [ "$(readlink /proc/$agent/ns/pid)" = "$(readlink /proc/1/ns/pid)" ]
+		base=$(cat /var/lib/cocker/containers/slow/idrange); awk -v b=$base '/^Uid:|^Gid:/ && $2 == b && $3 == b && $4 == b && $5 == b { n++ } END { exit n != 2 }' $status || exit 1
+		grep -q '^CapEff:.000000008000001b$' $status && grep -q '^CapPrm:.000000008000001b$' $status && grep -q '^NoNewPrivs:.1$' $status || exit 1
+		readlink /proc/$agent/root | grep -q '^/proc/.*/fdinfo$' || exit 1
+		[ "$(readlink /proc/$agent/ns/user)" != "$(readlink /proc/1/ns/user)" ] && [ "$(readlink /proc/$agent/ns/pid)" = "$(readlink /proc/1/ns/pid)" ] || exit 1
 		systemctl kill --kill-whom=main --signal=KILL test-copy`, root)
 	h.WaitFor(t, eventually, "the agent's end", `! pgrep -f '^/proc/self/exe copy-agent'`)
 	h.MustRun(t, `! eval "ls -d $1/root/big $1/root/.cocker-cp-*" 2>/dev/null
@@ -294,7 +298,7 @@ func testStartWaitsForCopy(t *testing.T, h *host.Host) {
 	h.MustRun(t, "timeout 100 bash -c '"+strings.ReplaceAll(beginCopy, "'", `'\''`)+`' - "$1"`, "/var/lib/cocker/containers/slow/upper")
 	h.MustRun(t, "systemctl start --no-block cocker@slow")
 	h.WaitFor(t, eventually, "a launcher that waits for the lock", "grep -q -- '-> FLOCK' /proc/locks && pgrep -x cocker-launch")
-	h.MustRun(t, `[ "$(systemctl is-active cocker@slow)" = activating ]; touch /srv/k/go`)
+	h.MustRun(t, `[ "$(systemctl is-active cocker@slow)" = activating ] || exit 1; touch /srv/k/go`)
 	h.WaitFor(t, eventually, "the start", "systemctl is-active --quiet cocker@slow && ! pgrep -x cocker-launch")
 	h.MustRun(t, `nsenter --all --target "$(systemctl show -P MainPID cocker@slow)" cat /root/big | cmp - /srv/k/big
 		systemctl stop test-feed 2>/dev/null; systemctl reset-failed test-copy test-feed 2>/dev/null || :`)

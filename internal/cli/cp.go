@@ -20,7 +20,7 @@ import (
 )
 
 func cpCommand(s *streams) *cobra.Command {
-	archive, follow := false, false
+	options := copyOptions{}
 	command := &cobra.Command{
 		Use:     "cp [-a] [-L] SOURCE DESTINATION",
 		Aliases: []string{"copy"},
@@ -68,14 +68,17 @@ read-only then. A start at the same time waits for the end of the copy.`,
 		ValidArgsFunction:     completeCopy,
 		DisableFlagsInUseLine: true,
 		RunE: func(c *cobra.Command, args []string) error {
-			return s.copyFiles(c.Context(), args[0], args[1], archive, follow)
+			return s.copyFiles(c.Context(), args[0], args[1], options)
 		},
 	}
 	flags := command.Flags()
-	flags.BoolVarP(&archive, "archive", "a", false, "keep owners, set-user-ID bits and file capabilities")
-	flags.BoolVarP(&follow, "follow-link", "L", false, "if the source is a symbolic link, copy what it leads to")
+	flags.BoolVarP(&options.archive, "archive", "a", false, "keep owners, set-user-ID bits and file capabilities")
+	flags.BoolVarP(&options.follow, "follow-link", "L", false, "if the source is a symbolic link, copy what it leads to")
 	return asRoot(command)
 }
+
+// copyOptions are the flags of cp.
+type copyOptions struct{ archive, follow bool }
 
 // endpoint is one argument of cp.
 type endpoint struct {
@@ -103,7 +106,7 @@ func parseEndpoint(argument string) (endpoint, error) {
 	return endpoint{container: name, path: "/" + strings.TrimLeft(path, "/")}, nil
 }
 
-func (s *streams) copyFiles(ctx context.Context, from, to string, archive, follow bool) error {
+func (s *streams) copyFiles(ctx context.Context, from, to string, o copyOptions) error {
 	source, err := parseEndpoint(from)
 	if err != nil {
 		return err
@@ -117,14 +120,14 @@ func (s *streams) copyFiles(ctx context.Context, from, to string, archive, follo
 	case source.container != "" && destination.container != "":
 		return fmt.Errorf("only one side can be a container; use: cocker cp %s - | cocker cp - %s", from, to)
 	case destination.container != "":
-		return s.copyIn(ctx, source, destination, archive, follow)
+		return s.copyIn(ctx, source, destination, o)
 	}
-	return s.copyOut(ctx, source, destination, archive, follow)
+	return s.copyOut(ctx, source, destination, o)
 }
 
 // copyIn copies from the host, or a tar, into a container.
-func (s *streams) copyIn(ctx context.Context, source, destination endpoint, archive, follow bool) error {
-	options := treecopy.ReceiveOptions{Extract: source.stream(), Archive: archive}
+func (s *streams) copyIn(ctx context.Context, source, destination endpoint, o copyOptions) error {
+	options := treecopy.ReceiveOptions{Extract: source.stream(), Archive: o.archive}
 	if source.stream() {
 		if isTerminal(s.in) {
 			return errors.New("the standard input is a terminal, not a tar")
@@ -135,8 +138,8 @@ func (s *streams) copyIn(ctx context.Context, source, destination endpoint, arch
 			return err
 		}
 	}
-	request := treecopy.Request{Path: destination.path, Receive: &options}
-	return s.withAgent(ctx, destination.container, launch.Access{Write: true, Mounts: true}, request, func(ctx context.Context, m *meter, stream *os.File, note func(string)) error {
+	t := task{destination.container, launch.Access{Write: true, Mounts: true}, treecopy.Request{Path: destination.path, Receive: &options}}
+	return s.withAgent(ctx, t, func(ctx context.Context, m *meter, stream *os.File, note func(string)) error {
 		if source.stream() {
 			return copyUntil(ctx, m.writer(stream), s.in)
 		}
@@ -145,55 +148,62 @@ func (s *streams) copyIn(ctx context.Context, source, destination endpoint, arch
 			return err
 		}
 		defer host.Close()
-		return host.Send(ctx, m.writer(stream), source.path, treecopy.SendOptions{Name: treecopy.Top, Follow: follow, Note: note})
+		return host.Send(ctx, m.writer(stream), source.path, treecopy.SendOptions{Name: treecopy.Top, Follow: o.follow, Note: note})
 	})
 }
 
 // copyOut copies from a container to the host, or as a tar.
-func (s *streams) copyOut(ctx context.Context, source, destination endpoint, archive, follow bool) error {
+func (s *streams) copyOut(ctx context.Context, source, destination endpoint, o copyOptions) error {
 	name := treecopy.BaseName(source.path)
+	send := treecopy.SendOptions{Name: treecopy.Top, Follow: o.follow}
+	t := task{source.container, launch.Access{Mounts: true}, treecopy.Request{Path: source.path, Send: &send}}
 	if destination.stream() {
 		if isTerminal(s.out) {
 			return errors.New("the standard output is a terminal; redirect the tar into a file or a program")
 		}
-		request := treecopy.Request{Path: source.path, Send: &treecopy.SendOptions{Name: name, Follow: follow}}
-		return s.sendTar(ctx, source.container, launch.Access{Mounts: true}, request, s.out)
+		t.request.Send.Name = name
+		return s.sendTar(ctx, t, s.out)
 	}
-	request := treecopy.Request{Path: source.path, Send: &treecopy.SendOptions{Name: treecopy.Top, Follow: follow}}
-	return s.withAgent(ctx, source.container, launch.Access{Mounts: true}, request, func(ctx context.Context, m *meter, stream *os.File, note func(string)) error {
+	return s.withAgent(ctx, t, func(ctx context.Context, m *meter, stream *os.File, note func(string)) error {
 		host, err := treecopy.Host()
 		if err != nil {
 			return err
 		}
 		defer host.Close()
-		return host.Receive(ctx, m.reader(stream), destination.path, treecopy.ReceiveOptions{Name: name, Archive: archive, Note: note})
+		return host.Receive(ctx, m.reader(stream), destination.path, treecopy.ReceiveOptions{Name: name, Archive: o.archive, Note: note})
 	})
 }
 
 // sendTar writes what an agent sends to a file.
-func (s *streams) sendTar(ctx context.Context, container string, access launch.Access, request treecopy.Request, to io.Writer) error {
-	return s.withAgent(ctx, container, access, request, func(_ context.Context, m *meter, stream *os.File, _ func(string)) error {
+func (s *streams) sendTar(ctx context.Context, t task, to io.Writer) error {
+	return s.withAgent(ctx, t, func(_ context.Context, m *meter, stream *os.File, _ func(string)) error {
 		_, err := io.Copy(to, m.reader(stream))
 		return err
 	})
 }
 
+// task is what an agent is to do, and in which container.
+type task struct {
+	container string
+	access    launch.Access
+	request   treecopy.Request
+}
+
 // withAgent runs an agent in a container and work at the other end of its tar. An
 // interrupt closes the tar, and the agent ends.
-func (s *streams) withAgent(ctx context.Context, container string, access launch.Access, request treecopy.Request,
-	work func(context.Context, *meter, *os.File, func(string)) error) error {
+func (s *streams) withAgent(ctx context.Context, t task, work func(context.Context, *meter, *os.File, func(string)) error) error {
 	m := newMeter(s.err)
-	access.Note = m.note
-	files, err := launch.Reach(ctx, container, access)
+	t.access.Note = m.note
+	files, err := launch.Reach(ctx, t.container, t.access)
 	if ctx.Err() != nil {
 		err = errInterrupted
 	}
 	if err != nil {
-		return errors.Join(err, hintFor(container, err))
+		return errors.Join(err, hintFor(t.container, err))
 	}
 	defer files.Close()
 	tree := treecopy.Tree{Root: files.Root, IDBase: files.IDBase, Lock: files.Lock}
-	agent, err := treecopy.Start(tree, request, m.note)
+	agent, err := treecopy.Start(tree, t.request, m.note)
 	if err != nil {
 		return err
 	}

@@ -39,15 +39,15 @@ of one moment.`,
 }
 
 func (s *streams) export(ctx context.Context, container, output string) error {
-	request := treecopy.Request{Path: "/", Send: &treecopy.SendOptions{NoMounts: true}}
+	t := task{container, launch.Access{}, treecopy.Request{Path: "/", Send: &treecopy.SendOptions{NoMounts: true}}}
 	if output == "" || output == "-" {
 		if isTerminal(s.out) {
 			return errors.New("the standard output is a terminal; use -o FILE, or redirect it")
 		}
-		return s.sendTar(ctx, container, launch.Access{}, request, s.out)
+		return s.sendTar(ctx, t, s.out)
 	}
 	return writeWhole(output, func(file *os.File) error {
-		return s.sendTar(ctx, container, launch.Access{}, request, file)
+		return s.sendTar(ctx, t, file)
 	})
 }
 

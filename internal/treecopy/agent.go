@@ -53,6 +53,7 @@ type Agent struct {
 	process *exec.Cmd
 	control *os.File
 	note    func(string)
+	result  chan error // what the agent says in the end
 }
 
 // Start starts an agent. It ends when its end of the stream does, also when the caller is
@@ -69,7 +70,7 @@ func Start(tree Tree, request Request, note func(string)) (*Agent, error) {
 		ours.Close()
 		return nil, err
 	}
-	a := &Agent{control: ours, note: note, process: command(tree, theirs)}
+	a := &Agent{control: ours, note: note, process: command(tree, theirs), result: make(chan error, 1)}
 	far := output
 	if request.Receive != nil {
 		a.Stream, far, a.process.Stdin = output, input, input
@@ -85,6 +86,7 @@ func Start(tree Tree, request Request, note func(string)) (*Agent, error) {
 		a.close()
 		return nil, errors.Join(fmt.Errorf("send the request to the agent: %w", err), a.process.Wait())
 	}
+	go func() { a.result <- a.reports() }() // all the time: an agent with much to tell would wait
 	return a, nil
 }
 
@@ -118,7 +120,7 @@ func (a *Agent) close() {
 // Wait closes the stream and waits for the agent's end. The error is the agent's.
 func (a *Agent) Wait() error {
 	_ = a.Stream.Close()
-	err := a.reports()
+	err := <-a.result
 	_ = a.control.Close()
 	if ended := a.process.Wait(); err == nil && ended != nil {
 		err = fmt.Errorf("the agent has ended: %w", ended)

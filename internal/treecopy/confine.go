@@ -18,8 +18,9 @@ func confine() error {
 	if err := unix.Chdir("/"); err != nil {
 		return fmt.Errorf("leave the working directory: %w", err)
 	}
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return fmt.Errorf("set no_new_privs: %w", err)
+	// These two belong to a thread (prctl(2), capabilities(7)), and every one has to have them.
+	if _, _, errno := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0); errno != 0 {
+		return fmt.Errorf("set no_new_privs: %w", errno)
 	}
 	return dropCapabilities()
 }

@@ -47,8 +47,7 @@ func (r *receiver) create(name string, hdr *tar.Header, content io.Reader) error
 	case tar.TypeLink:
 		return r.hardLink(p, hdr)
 	case tar.TypeChar, tar.TypeBlock:
-		r.note("%s would be a device; devices are not copied", r.shown(name, hdr.Name))
-		return nil
+		return r.leaveOut(name, hdr)
 	}
 	return fmt.Errorf("entries of type %q are unknown", hdr.Typeflag)
 }
@@ -57,6 +56,13 @@ func (r *receiver) note(format string, arguments ...any) {
 	if r.options.Note != nil {
 		r.options.Note(fmt.Sprintf(format, arguments...))
 	}
+}
+
+// leaveOut makes nothing of a device, nor of its other names.
+func (r *receiver) leaveOut(name string, hdr *tar.Header) error {
+	r.devices[name] = true
+	r.note("%s would be a device; devices are not copied", r.shown(name, hdr.Name))
+	return nil
 }
 
 // intoTarget is the entry of the target's directory, which was there before.
@@ -277,6 +283,9 @@ func (r *receiver) hardLink(p place, hdr *tar.Header) error {
 	name, err := r.rename(hdr.Linkname)
 	if err != nil {
 		return fmt.Errorf("hard link to %q: %w", hdr.Linkname, err)
+	}
+	if r.devices[name] {
+		return r.leaveOut(p.name, hdr)
 	}
 	there, err := r.lookUp(name, unix.O_PATH|unix.O_NOFOLLOW)
 	if err != nil {

@@ -31,7 +31,7 @@ type ReceiveOptions struct {
 // was there of another kind is never replaced, and a directory that was there keeps its
 // owner, mode and time, unless Archive is set. After an error the files that are whole stay.
 func (s *Side) Receive(ctx context.Context, source io.Reader, path string, o ReceiveOptions) error {
-	r := &receiver{ctx: ctx, side: s, options: o, last: -1}
+	r := &receiver{ctx: ctx, side: s, options: o, devices: map[string]bool{}, last: -1}
 	counted := &counter{source: source}
 	err := r.all(counted, path)
 	r.close()
@@ -47,7 +47,8 @@ type receiver struct {
 	ctx     context.Context
 	side    *Side
 	options ReceiveOptions
-	target  *target // nil until the first entry is known
+	target  *target         // nil until the first entry is known
+	devices map[string]bool // names that were left out
 	times   []dirTime
 	buffer  []byte
 
