@@ -95,7 +95,13 @@ func TestImageCommands(t *testing.T) {
 		if r := h.Run(t, "cocker image rm tree:1 tree:2"); r.ExitCode != 1 || !strings.Contains(r.Stderr, "running container") {
 			t.Errorf("rm of a used image: %d, %s", r.ExitCode, r.Stderr)
 		}
-		h.MustRun(t, "cocker rm -f user; cocker image rm tree:1; ! cocker image ls | grep tree")
+		h.MustRun(t, "cocker rm -f user")
+		// What a stopped container wrote would be of no use without its image.
+		h.MustRun(t, "cocker create once tree:1 >/dev/null && cocker start once; ! systemctl is-active cocker@once")
+		if r := h.Run(t, "cocker image rm tree:1 tree:2"); r.ExitCode != 1 || !strings.Contains(r.Stderr, `what container once has written stands on it; remove the container first ("cocker rm once")`) {
+			t.Errorf("rm of an image with a layer on it: %d, %s", r.ExitCode, r.Stderr)
+		}
+		h.MustRun(t, "cocker image tag tree:1 kept:1 >/dev/null && cocker image rm tree:1 && cocker image rm --force kept:1 && cocker rm once; ! cocker image ls | grep -e tree -e kept")
 		nothingLeft(t, h)
 	})
 }

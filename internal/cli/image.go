@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -100,25 +99,4 @@ func imageRows(list []image.Summary, now time.Time) [][]string {
 // shortDigest is enough of a digest to tell images apart by eye.
 func shortDigest(digest string) string {
 	return digest[:min(len(digest), len("sha256:")+12)]
-}
-
-func imageRemoveCommand(s *streams) *cobra.Command {
-	command := &cobra.Command{
-		Use:     "rm IMAGE...",
-		Aliases: []string{"remove"},
-		Short:   "Remove images, and the layers that no other image needs",
-		Long: `Rm takes the name of an image away, and deletes what no other image needs.
-An image that a running container stands on is refused.`,
-		Example:           "  cocker image rm demo:1.0",
-		Args:              cobra.MinimumNArgs(1),
-		ValidArgsFunction: completeImages,
-		RunE: func(_ *cobra.Command, refs []string) error {
-			var errs []error
-			for _, ref := range refs {
-				errs = append(errs, image.Open(paths.State).Remove(ref, layersInUse))
-			}
-			return errors.Join(errs...)
-		},
-	}
-	return asRoot(command)
 }
