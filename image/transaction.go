@@ -10,15 +10,19 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 
 	"github.com/cocker/cocker/image/internal/durable"
 )
 
 // Transaction adds one image to the store: all of it or nothing. Its parts are
 // written below staging names; [Transaction.Commit] gives them their final ones.
-// It is for one goroutine, except that each blob may be written by one of its own.
+// It is for one goroutine, except that several may add layers and blobs and keep layers,
+// each with its own.
 type Transaction struct {
-	area   *area
+	area *area
+
+	mu     sync.Mutex // of what follows
 	layers []*StagedLayer
 	blobs  []*StagedBlob
 	kept   []Layer
@@ -120,6 +124,8 @@ type StagedLayer struct {
 
 // CreateLayer makes an empty directory for a layer: mode 0755, owned by root.
 func (t *Transaction) CreateLayer() (*StagedLayer, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	path := filepath.Join(t.area.layers(), strconv.Itoa(len(t.layers)))
 	if err := os.Mkdir(path, 0o755); err != nil {
 		return nil, err
@@ -151,6 +157,8 @@ type StagedBlob struct {
 
 // CreateBlob makes an empty blob.
 func (t *Transaction) CreateBlob() (*StagedBlob, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	path := filepath.Join(t.area.oci(), "blob-"+strconv.Itoa(len(t.blobs)))
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -205,7 +213,11 @@ type Layer struct{ Blob, DiffID string }
 
 // Keep says that the image has a layer that [Store.Layers] named. Commit returns
 // ErrVanished if it is there no more; the transaction can go on then.
-func (t *Transaction) Keep(l Layer) { t.kept = append(t.kept, l) }
+func (t *Transaction) Keep(l Layer) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.kept = append(t.kept, l)
+}
 
 // Preserve says that images, by the digests of their manifests, stay in the store
 // even if they lose their name and all of their layers belong to others too: a

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"sync"
 
 	"github.com/cocker/cocker/image"
 	"github.com/cocker/cocker/image/importer"
@@ -21,10 +22,11 @@ type adder struct {
 	files files
 	opts  importer.Options
 
-	here   map[image.Layer]bool
-	staged map[image.Layer]bool        // what was added before
-	diffs  map[string]image.Descriptor // the same by diff id: images of "docker save" share them
-	read   int64
+	here map[image.Layer]bool
+
+	mu    sync.Mutex                       // of what follows: layers are added side by side
+	added map[image.Layer]image.Descriptor // blobs, of which "docker save" does not name the digest
+	read  int64
 }
 
 // images adds images, and starts over with what another process removes meanwhile;
@@ -67,16 +69,13 @@ func (a *adder) image(f *found) (image.Descriptor, error) {
 	if err != nil {
 		return image.Descriptor{}, err
 	}
-	made := image.Manifest{SchemaVersion: 2, MediaType: image.MediaTypeManifest, Config: config, Layers: []image.Descriptor{}}
-	for n, l := range c.layers {
-		d, err := a.layer(l)
-		if err != nil {
-			return image.Descriptor{}, fmt.Errorf("layer %d, %s: %w", n+1, l.path, err)
-		}
-		made.Layers = append(made.Layers, d)
+	layers, err := a.layers(c.layers)
+	if err != nil {
+		return image.Descriptor{}, err
 	}
 	text := c.manifest
 	if text == nil {
+		made := image.Manifest{SchemaVersion: 2, MediaType: image.MediaTypeManifest, Config: config, Layers: layers}
 		if text, err = json.Marshal(made); err != nil {
 			return image.Descriptor{}, err
 		}
@@ -100,62 +99,101 @@ func (a *adder) blob(mediaType string, data []byte) (image.Descriptor, error) {
 	return b.Seal(mediaType)
 }
 
-// layer adds a layer that is neither here nor staged.
-func (a *adder) layer(l layer) (image.Descriptor, error) {
-	if l.blob.Digest == "" {
-		return a.saved(l)
+// atOnce is how many layers are added at once: each one takes a processor to compress
+// it, and a few megabytes for buffers.
+func atOnce() int { return min(runtime.GOMAXPROCS(0), 4) }
+
+// layers adds the layers of an image that are neither here nor added before, and returns
+// the blobs of all. The first error ends the others.
+func (a *adder) layers(all []layer) ([]image.Descriptor, error) {
+	ctx, cancel := context.WithCancelCause(a.ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, atOnce())
+	for n, l := range all {
+		if !a.needs(l) {
+			continue
+		}
+		slots <- struct{}{}
+		if ctx.Err() != nil {
+			break
+		}
+		wg.Go(func() {
+			if err := a.layer(ctx, l); err != nil {
+				cancel(fmt.Errorf("layer %d, %s: %w", n+1, l.path, err))
+			}
+			<-slots
+		})
 	}
-	pair := image.Layer{Blob: l.blob.Digest, DiffID: l.diffID}
-	if a.staged[pair] {
-		return l.blob, nil
+	wg.Wait()
+	made := []image.Descriptor{}
+	for _, l := range all {
+		d, ok := a.added[l.pair()]
+		if !ok {
+			d = l.blob
+		}
+		made = append(made, d)
 	}
-	if a.here[pair] {
-		a.tx.Keep(pair)
-		return l.blob, nil
+	return made, context.Cause(ctx)
+}
+
+func (l layer) pair() image.Layer { return image.Layer{Blob: l.blob.Digest, DiffID: l.diffID} }
+
+// needs says whether a layer is to be added, which only the first one is asked that is
+// told so.
+func (a *adder) needs(l layer) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if _, ok := a.added[l.pair()]; ok {
+		return false
 	}
+	if a.here[l.pair()] {
+		a.tx.Keep(l.pair())
+		return false
+	}
+	a.added[l.pair()] = l.blob
+	return true
+}
+
+func (a *adder) layer(ctx context.Context, l layer) error {
 	f, err := a.files.open(l.path)
 	if err != nil {
-		return image.Descriptor{}, err
+		return err
 	}
 	defer f.Close()
-	a.staged[pair] = true
-	return l.blob, a.packed(f, l)
+	if l.blob.Digest != "" {
+		return a.packed(ctx, f, l)
+	}
+	d, err := a.saved(ctx, f, l)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.added[l.pair()] = d
+	return err
 }
 
 // saved adds a layer that the archive has no digest of but the diff id.
-func (a *adder) saved(l layer) (d image.Descriptor, err error) {
-	if d, ok := a.diffs[l.diffID]; ok {
-		return d, nil
-	}
-	f, err := a.files.open(l.path)
-	if err != nil {
-		return d, err
-	}
-	defer f.Close()
+func (a *adder) saved(ctx context.Context, f *file, l layer) (d image.Descriptor, err error) {
 	if l.blob.MediaType, err = typeOf(f); err != nil {
 		return d, err
 	}
 	if l.blob.MediaType == image.MediaTypeLayer {
-		d, err = importer.Plain(a.ctx, a.tx, a.watch(f), l.diffID, a.opts.Note)
-	} else {
-		d, err = a.add(f, l)
+		return importer.Plain(ctx, a.tx, a.watch(ctx, f), l.diffID, a.note())
 	}
-	a.diffs[l.diffID] = d
-	return d, err
+	return a.add(ctx, f, l)
 }
 
 // packed adds a layer whose blob's digest is known.
-func (a *adder) packed(f *file, l layer) error {
+func (a *adder) packed(ctx context.Context, f *file, l layer) error {
 	if f.Size() != l.blob.Size {
 		return fmt.Errorf("%d bytes instead of %d", f.Size(), l.blob.Size)
 	}
-	_, err := a.add(f, l)
+	_, err := a.add(ctx, f, l)
 	return err
 }
 
 // add stores a blob as it is, and unpacks it. That the blob is another one says more
 // than what unpacking makes of it.
-func (a *adder) add(f *file, l layer) (image.Descriptor, error) {
+func (a *adder) add(ctx context.Context, f *file, l layer) (image.Descriptor, error) {
 	staged, err := a.tx.CreateLayer()
 	if err != nil {
 		return image.Descriptor{}, err
@@ -164,7 +202,7 @@ func (a *adder) add(f *file, l layer) (image.Descriptor, error) {
 	if err != nil {
 		return image.Descriptor{}, err
 	}
-	diffID, unpacked := importer.Packed(a.ctx, a.watch(f), blob, staged, a.opts.Note)
+	diffID, unpacked := importer.Packed(ctx, a.watch(ctx, f), blob, staged, a.note())
 	d, err := blob.Seal(l.blob.MediaType)
 	switch {
 	case err != nil:
@@ -199,20 +237,35 @@ func typeOf(f *file) (string, error) {
 	return image.MediaTypeLayer, nil
 }
 
+// note passes on what is told about several layers at once.
+func (a *adder) note() func(string) {
+	if a.opts.Note == nil {
+		return nil
+	}
+	return func(text string) {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.opts.Note(text)
+	}
+}
+
 // watch tells how much has been read of all layers.
-func (a *adder) watch(r io.Reader) io.Reader { return &watched{r, a} }
+func (a *adder) watch(ctx context.Context, r io.Reader) io.Reader { return &watched{r, ctx, a} }
 
 type watched struct {
 	io.Reader
 
+	ctx   context.Context
 	adder *adder
 }
 
 func (w *watched) Read(p []byte) (int, error) {
-	if err := w.adder.ctx.Err(); err != nil {
+	if err := w.ctx.Err(); err != nil {
 		return 0, err
 	}
 	n, err := w.Reader.Read(p)
+	w.adder.mu.Lock()
+	defer w.adder.mu.Unlock()
 	w.adder.read += int64(n)
 	if w.adder.opts.Progress != nil {
 		w.adder.opts.Progress(w.adder.read)

@@ -143,8 +143,7 @@ func addAll(ctx context.Context, store *image.Store, tx *image.Transaction, from
 		return nil, err
 	}
 	a := &adder{
-		ctx: ctx, store: store, tx: tx, files: from, opts: opts.Options,
-		staged: map[image.Layer]bool{}, diffs: map[string]image.Descriptor{},
+		ctx: ctx, store: store, tx: tx, files: from, opts: opts.Options, added: map[image.Layer]image.Descriptor{},
 	}
 	for _, w := range chosen {
 		names = append(names, w.names...)

@@ -25,7 +25,6 @@ type Fetch struct {
 	// is none; where it reads from goes into a note.
 	Open func(ctx context.Context, blob image.Descriptor, try int) (r io.ReadCloser, place string)
 
-	mu sync.Mutex // of tx: layers are staged by several goroutines
 	tx *image.Transaction
 }
 
@@ -192,13 +191,17 @@ func (f *Fetch) addLayer(ctx context.Context, blob image.Descriptor, diffID stri
 
 func (f *Fetch) tryLayer(ctx context.Context, blob image.Descriptor, diffID string, source io.ReadCloser) (err error) {
 	defer source.Close()
-	layer, staged, err := f.stage()
+	layer, err := f.tx.CreateLayer()
+	if err != nil {
+		return err
+	}
+	staged, err := f.tx.CreateBlob()
 	if err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, f.drop(layer, staged))
+			err = errors.Join(err, f.tx.Drop(layer, staged))
 		}
 	}()
 	counted := &countingReader{Reader: source}
@@ -233,21 +236,4 @@ func (r *countingReader) Read(p []byte) (int, error) {
 	n, err := r.Reader.Read(p)
 	r.n += int64(n)
 	return n, err
-}
-
-func (f *Fetch) stage() (*image.StagedLayer, *image.StagedBlob, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	layer, err := f.tx.CreateLayer()
-	if err != nil {
-		return nil, nil, err
-	}
-	blob, err := f.tx.CreateBlob()
-	return layer, blob, err
-}
-
-func (f *Fetch) drop(layer *image.StagedLayer, blob *image.StagedBlob) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.tx.Drop(layer, blob)
 }
