@@ -76,7 +76,16 @@ func openData(container string) (*Data, error) {
 		return d, nil
 	}
 	dir.Close()
+	cleanUpAfterReader(container)
 	return nil, fmt.Errorf("container %s %w", container, errLocked)
+}
+
+// cleanUpAfterReader does, once a reader has given up its lock, the work of a cleanup that
+// came meanwhile: it leaves a container whose lock is taken to the holder.
+func cleanUpAfterReader(container string) {
+	if state, err := ReadState(container); err == nil && !state.Running() {
+		_ = Cleanup(container)
+	}
 }
 
 // Check says whether what is read is still the container's: that it runs as it did,

@@ -87,10 +87,7 @@ func (f *Files) unlock() {
 		return
 	}
 	_ = f.Lock.Close()
-	// A cleanup that finds the lock taken leaves the work to its holder.
-	if state, err := ReadState(f.container); err == nil && !state.Running() {
-		_ = Cleanup(f.container)
-	}
+	cleanUpAfterReader(f.container)
 }
 
 // reachRunning opens the root directory that PID 1 has. Its start time is looked at while

@@ -95,7 +95,7 @@ func (s *streams) commit(ctx context.Context, name, ref string, o commitOptions)
 	if err != nil {
 		return err
 	}
-	p := &progress{w: s.err, terminal: isTerminal(s.err), start: time.Now()}
+	p := &progress{w: s.err, terminal: isTerminal(s.err), start: time.Now(), done: "read"}
 	if !o.quiet {
 		options.Progress, options.Note = p.update, p.note
 	}
