@@ -174,10 +174,15 @@ func (t *Transaction) rename(idx *index) error {
 	return durable.SyncDir(s.blobs())
 }
 
+const maxPlatform = 100
+
 // verify refuses an image that could not be read when it is asked for: it would be one
 // that is damaged, and others could not be pruned for its sake. A manifest from elsewhere
 // may say what no manifest does, and of a layer that is here already any size.
 func (s *Store) verify(d Descriptor) error {
+	if p := d.Platform; p != nil && len(p.OS+p.Architecture+p.Variant) > maxPlatform { // it goes into the index
+		return fmt.Errorf("its platform has more than %d letters", maxPlatform)
+	}
 	img, err := s.load(d)
 	if err != nil {
 		return err

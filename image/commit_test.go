@@ -22,6 +22,7 @@ func TestCommitRefusesUnreadable(t *testing.T) {
 		}},
 		{"size of a layer", "by the manifest", func(m map[string]any) { change(m["layers"].([]any)[0].(map[string]any), "size", 1) }},
 		{"size of the configuration", "by the manifest", func(m map[string]any) { change(m["config"].(map[string]any), "size", 1) }},
+		{"platform", "its platform", func(map[string]any) {}},
 		{"a layer fewer", "layers in the manifest", func(m map[string]any) { change(m, "layers", []any{}) }},
 	}
 	for _, tt := range tests {
@@ -43,6 +44,9 @@ func TestCommitRefusesUnreadable(t *testing.T) {
 			}
 			tt.change(m)
 			d = stageJSON(t, tx, MediaTypeManifest, m)
+			if tt.name == "platform" {
+				d.Platform = &Platform{OS: "linux", Architecture: strings.Repeat("x", 1<<20)}
+			}
 			if err := tx.Commit("bad:1", d); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("commit: %v; wanted %q", err, tt.want)
 			}

@@ -80,3 +80,25 @@ func TestTooLarge(t *testing.T) {
 		})
 	}
 }
+
+// Of a layer that is too large no more is read than it takes to see that.
+func TestTooLargeIsNotRead(t *testing.T) {
+	store := image.Open(needRoot(t)).Limit(image.Limits{Size: 1 << 20})
+	tx, err := store.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Close()
+	layer, err1 := tx.CreateLayer()
+	blob, err2 := tx.CreateBlob()
+	var head bytes.Buffer
+	err3 := tar.NewWriter(&head).WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "bomb", Size: 1 << 30, Mode: 0o644})
+	if err := errors.Join(err1, err2, err3); err != nil {
+		t.Fatal(err)
+	}
+	rest := &io.LimitedReader{R: zeros{}, N: 1 << 30}
+	_, err = Packed(t.Context(), io.MultiReader(&head, rest), blob, layer, nil)
+	if read := 1<<30 - rest.N; !errors.Is(err, image.ErrTooLarge) || read > 64<<20 {
+		t.Errorf("%v after %d bytes", err, read)
+	}
+}

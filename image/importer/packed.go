@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/cocker/cocker/image"
 )
 
@@ -20,12 +22,15 @@ import (
 // The caller compares both digests, so the tar may lack its end mark.
 // It reads the source to its end even when unpacking fails, so that the caller can
 // tell a layer that cannot be unpacked from one that was damaged on its way: both
-// are sealed only by the caller. The goroutine that reads ends before Packed does.
+// are sealed only by the caller. Of a layer that is too large no more is read. The goroutine that reads ends before Packed does.
 func Packed(ctx context.Context, source io.Reader, blob *image.StagedBlob, layer *image.StagedLayer, note func(string)) (diffID string, err error) {
 	r, w := io.Pipe()
 	copied := make(chan error, 1)
 	go func() { copied <- copyPacked(w, source, blob) }()
 	diffID, err = unpackPacked(ctx, r, layer.Path(), Options{Note: note, charge: layer.Charge})
+	if errors.Is(err, image.ErrTooLarge) || errors.Is(err, unix.ENOSPC) {
+		_ = r.CloseWithError(err) // it never fails
+	}
 	_, _ = io.Copy(io.Discard, r) // to the end; an error is that of the copy
 	if failure := <-copied; failure != nil {
 		return "", failure // what unpacking made of it says nothing

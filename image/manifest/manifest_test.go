@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -25,6 +26,36 @@ func TestParse(t *testing.T) {
 		}
 		if tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
 			t.Errorf("%s: %v; want %q", tt.text, err, tt.want)
+		}
+	}
+}
+
+// Package image has to read what goes into the store, so that is not found out when the
+// layers are here.
+func TestStoredIsReadable(t *testing.T) {
+	config := image.Descriptor{MediaType: dockerConfig, Digest: image.DigestOf(nil)}
+	for _, tt := range []struct {
+		kind, want  string
+		annotations any
+	}{
+		{DockerManifest, "", map[string]string{"a": "b"}},
+		{DockerManifest, "cannot unmarshal", map[string]int{"a": 5}},
+		{DockerManifest, "longer than", map[string]string{"a": strings.Repeat("<", 1<<20)}}, // "\u003c" in the end
+		{image.MediaTypeManifest, "cannot unmarshal", map[string]int{"a": 5}},
+	} {
+		var raw strings.Builder
+		e := json.NewEncoder(&raw)
+		e.SetEscapeHTML(false)
+		err := e.Encode(map[string]any{"schemaVersion": 2, "mediaType": tt.kind, "config": config, "layers": []any{}, "annotations": tt.annotations})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := Parse([]byte(raw.String()), tt.kind)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err = d.Stored(); (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v; want %q", tt.kind, err, tt.want)
 		}
 	}
 }

@@ -62,8 +62,23 @@ func CheckLayers(n int) error {
 	return nil
 }
 
-// Stored is the manifest as it goes into the store, after Check.
+// Stored is the manifest as it goes into the store, after Check: package image must be
+// able to read it. Docker's may get longer, as Go writes < as six bytes.
 func (d *Document) Stored() ([]byte, error) {
+	raw, err := d.rewritten()
+	if err != nil {
+		return nil, err
+	}
+	if len(raw) > MaxSize {
+		return nil, fmt.Errorf("its manifest is longer than %d bytes", MaxSize)
+	}
+	if err := json.Unmarshal(raw, &image.Manifest{}); err != nil {
+		return nil, fmt.Errorf("its manifest: %w", err)
+	}
+	return raw, nil
+}
+
+func (d *Document) rewritten() ([]byte, error) {
 	if d.Kind == image.MediaTypeManifest && !d.hasDockerTypes() {
 		return d.Raw, nil
 	}

@@ -66,6 +66,9 @@ func (f *Found) addConfig(ctx context.Context, s Source, p Platform) error {
 	if err != nil {
 		return fmt.Errorf("its configuration: %w", err)
 	}
+	if int64(len(raw)) != f.Config.Size {
+		return fmt.Errorf("its configuration has %d bytes, and %d by the manifest", len(raw), f.Config.Size)
+	}
 	f.RawConfig = raw
 	if err := json.Unmarshal(raw, &f.File); err != nil {
 		return fmt.Errorf("its configuration: %w", err)
