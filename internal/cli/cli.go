@@ -119,7 +119,7 @@ func report(w io.Writer, command *cobra.Command, err error) int {
 		prefix += strings.TrimPrefix(command.CommandPath(), "cocker ") + ": "
 	}
 	for line := range strings.SplitSeq(err.Error(), "\n") {
-		fmt.Fprintln(w, prefix+line)
+		fmt.Fprintln(w, oneLine(prefix+line))
 	}
 	if command.Name() == "run" {
 		return exitRun

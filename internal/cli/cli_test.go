@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
 	"github.com/cocker/cocker/config"
@@ -175,5 +176,17 @@ func TestOutline(t *testing.T) {
 	want := "name: web\nb:\n  - x\n  - y\nc:\n  d: 1\ne: none\n"
 	if b.String() != want {
 		t.Errorf("got\n%swant\n%s", b.String(), want)
+	}
+}
+
+// What a registry or an archive puts into an error does not steer the terminal.
+func TestReportIsPrintable(t *testing.T) {
+	var w strings.Builder
+	command := &cobra.Command{Use: "cocker"}
+	if status := report(&w, command, errors.New("a\x1b[2Jb\u009b2Jc\td\nmore")); status != exitFailure {
+		t.Errorf("status %d", status)
+	}
+	if got, want := w.String(), "cocker: a?[2Jb?2Jc d\ncocker: more\n"; got != want {
+		t.Errorf("%q; want %q", got, want)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"golang.org/x/term"
 )
@@ -35,13 +36,17 @@ func printTable(w io.Writer, header []string, rows [][]string) error {
 	return t.Flush()
 }
 
-// oneLine keeps what a file says from moving the cursor of the terminal.
+// oneLine keeps what a file or a registry says from moving the cursor of the terminal:
+// U+009B does so too, as ECMA-48 has it.
 func oneLine(s string) string {
 	if s == "" {
 		return "-"
 	}
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
+		switch {
+		case r == '\t':
+			return ' '
+		case !unicode.IsPrint(r):
 			return '?'
 		}
 		return r
