@@ -26,7 +26,8 @@ type Named struct {
 // The order makes every moment safe for a power cut or kill -9:
 //   - layers are synced (syncfs) and blobs are (fsync, in Seal) under staging names;
 //   - the journal names what is about to appear;
-//   - layers, then blobs, are renamed; the directories are synced;
+//   - layers, then blobs, are renamed; the directories are synced, and the images read
+//     once: one that could not be is refused;
 //   - index.json is replaced: temporary file, fsync, rename, fsync of the directory.
 //
 // Before the last step the next Begin takes all of it back, after it nothing.
