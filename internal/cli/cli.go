@@ -43,6 +43,7 @@ func (e exitError) Error() string { return fmt.Sprintf("exit status %d", int(e))
 func Run(version string, args []string, in, out, err *os.File) int {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
+	context.AfterFunc(ctx, stop) // the second signal ends what the first one has not
 	root := Command(version, in, out, err)
 	root.SetArgs(args)
 	command, failure := root.ExecuteContextC(ctx)
