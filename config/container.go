@@ -48,27 +48,29 @@ const (
 // Container is one container as its TOML file and drop-ins describe it, checked
 // and with the defaults filled in that do not depend on the image.
 type Container struct {
-	Name        string   // from the file's name; a valid host name
-	Sources     []string // absolute paths: the file first, then its drop-ins in merge order
-	Description string
-	Images      []string // references as written, lowest first; at least one
-	Pull        PullPolicy
-	PullTimeout string   // as systemd.service(5) TimeoutStartSec=: "30min", "infinity"; "": the default
-	Entrypoint  []string // what comes before Command; nil: the image's; empty: nothing
-	Command     []string // nil: the image's
-	Init        InitMode
-	NotifyReady bool   // the container sends READY=1 itself
-	User        string // "", "name", "id", "name:group", ...; resolved inside the container
-	WorkDir     string // absolute; "": the image's
-	Hostname    string // defaults to Name
-	StopSignal  string // "SIGTERM"; "": the image's
-	Environment []EnvironmentVariable
-	Network     Network
-	Mounts      []Mount
-	Resources   Resources
-	Unit        []Directive // [unit], in file order
-	Service     []Directive // [service], in file order
-	Install     Install
+	Name         string   // from the file's name; a valid host name
+	Sources      []string // absolute paths: the file first, then its drop-ins in merge order
+	Description  string
+	Images       []string // references as written, lowest first; at least one
+	Pull         PullPolicy
+	PullTimeout  string   // as systemd.service(5) TimeoutStartSec=: "30min", "infinity"; "": the default
+	Entrypoint   []string // what comes before Command; nil: the image's; empty: nothing
+	Command      []string // nil: the image's
+	Init         InitMode
+	NotifyReady  bool   // the container sends READY=1 itself
+	User         string // "", "name", "id", "name:group", ...; resolved inside the container
+	WorkDir      string // absolute; "": the image's
+	Hostname     string // defaults to Name
+	StopSignal   string // "SIGTERM"; "": the image's
+	ReloadSignal string // what the command gets at a reload; "": nothing
+	Environment  []EnvironmentVariable
+	Network      Network
+	Mounts       []Mount
+	Templates    []Template
+	Resources    Resources
+	Unit         []Directive // [unit], in file order
+	Service      []Directive // [service], in file order
+	Install      Install
 }
 
 // EnvironmentVariable is one variable of [environment]; they are sorted by name.
@@ -103,6 +105,29 @@ type Mount struct {
 	Mode     uint32 // permissions; tmpfs only; 0: 1777
 	DiskMax  uint64 // bytes; volume only; 0: its limit stays as it is
 }
+
+// Template is one [[template]] table.
+type Template struct {
+	Source      string          // absolute path in the container, or "" for
+	HostSource  string          // absolute path on the host
+	Target      string          // absolute path in the container
+	Map         string          // absolute path on the host; "": none
+	Values      []TemplateValue // sorted by key, as Credentials
+	Credentials []TemplateValue // the values are names of the unit's credentials
+	Mode        uint32          // permissions; 0: the source's
+	Owner       *Owner          // nil: the source's
+}
+
+// TemplateValue is what a key of a template stands for.
+type TemplateValue struct {
+	Key, Value string
+}
+
+// Owner is the owner of a file, in the container's numbers.
+type Owner struct{ UID, GID uint32 }
+
+// Reloads tells whether there is something to do at a reload.
+func (c *Container) Reloads() bool { return len(c.Templates) > 0 || c.ReloadSignal != "" }
 
 // Resources is the [resources] table. A zero value means: not set.
 type Resources struct {

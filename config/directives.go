@@ -56,6 +56,7 @@ var serviceDirectives = []directiveGroup{ //nolint:gochecknoglobals // a table, 
 		" LogRateLimitIntervalSec LogRateLimitBurst LogExtraFields LogFilterPatterns "},
 	{names: " RuntimeDirectory RuntimeDirectoryMode RuntimeDirectoryPreserve StateDirectory StateDirectoryMode CacheDirectory" +
 		" CacheDirectoryMode LogsDirectory LogsDirectoryMode ConfigurationDirectory ConfigurationDirectoryMode "},
+	{names: " SetCredential SetCredentialEncrypted LoadCredential LoadCredentialEncrypted ImportCredential "},
 	{names: " AllowedCPUs StartupAllowedCPUs AllowedMemoryNodes StartupAllowedMemoryNodes CPUAccounting CPUWeight" +
 		" StartupCPUWeight CPUQuota CPUQuotaPeriodSec MemoryAccounting MemoryMin DefaultMemoryMin MemoryLow StartupMemoryLow" +
 		" DefaultMemoryLow DefaultStartupMemoryLow MemoryHigh StartupMemoryHigh MemoryMax StartupMemoryMax MemorySwapMax" +
@@ -79,8 +80,6 @@ var serviceDirectives = []directiveGroup{ //nolint:gochecknoglobals // a table, 
 		`does not reach the container, which has no terminal as a unit; use "cocker run -it" for one`},
 	{" Sockets NonBlocking FileDescriptorStoreMax FileDescriptorStorePreserve OpenFile USBFunctionDescriptors USBFunctionStrings ",
 		"passes file descriptors, and a container gets none; publish a port in [network]"},
-	{" SetCredential SetCredentialEncrypted LoadCredential LoadCredentialEncrypted ImportCredential ",
-		"does not reach the container; use a [[mount]] with read_only = true"},
 	{" UMask IgnoreSIGPIPE PAMName UtmpIdentifier UtmpMode RemoveIPC KeyringMode ", "would apply to cocker's launcher, not to the container; leave it out"},
 	{" ReloadSignal ", "works only with a Type= that cocker does not use; use ExecReload"},
 	{" StartLimitInterval StartLimitBurst StartLimitAction FailureAction RebootArgument ", "is an old spelling in this section; use it in [unit], see systemd.unit(5)"},

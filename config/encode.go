@@ -23,6 +23,9 @@ func Encode(c *Container) ([]byte, error) {
 	for _, m := range c.Mounts {
 		w.mount(m)
 	}
+	for _, t := range c.Templates {
+		w.template(t)
+	}
 	w.resources(c.Resources)
 	w.directives("unit", c.Unit)
 	w.directives("service", c.Service)
@@ -100,6 +103,7 @@ func (w *encoder) process(c *Container) {
 		w.text("hostname", c.Hostname)
 	}
 	w.text("stop_signal", c.StopSignal)
+	w.text("reload_signal", c.ReloadSignal)
 }
 
 func (w *encoder) environment(variables []EnvironmentVariable) {
@@ -144,6 +148,33 @@ func (w *encoder) mount(m Mount) {
 	if m.DiskMax != 0 {
 		w.text("disk_max", FormatSize(m.DiskMax))
 	}
+}
+
+func (w *encoder) template(t Template) {
+	w.table("[template]")
+	w.text("source", t.Source)
+	w.text("host_source", t.HostSource)
+	w.text("target", t.Target)
+	w.text("map", t.Map)
+	w.templateValues("values", t.Values)
+	w.templateValues("credentials", t.Credentials)
+	if t.Mode != 0 {
+		w.text("mode", fmt.Sprintf("%04o", t.Mode))
+	}
+	if t.Owner != nil {
+		w.text("owner", fmt.Sprintf("%d:%d", t.Owner.UID, t.Owner.GID))
+	}
+}
+
+func (w *encoder) templateValues(name string, values []TemplateValue) {
+	if len(values) == 0 {
+		return
+	}
+	pairs := make([]string, len(values))
+	for i, v := range values {
+		pairs[i] = quote(v.Key) + " = " + quote(v.Value)
+	}
+	w.key(name, "{ "+strings.Join(pairs, ", ")+" }")
 }
 
 func (w *encoder) resources(r Resources) {

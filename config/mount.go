@@ -8,7 +8,15 @@ import (
 
 // mounts reads the [[mount]] tables.
 func (b *builder) mounts(e *entry) {
-	var tables []map[string]any
+	for i, table := range b.tables(e) {
+		if table != nil {
+			b.mount(e, i, table)
+		}
+	}
+}
+
+// tables reads an array of tables; one that is none is nil.
+func (b *builder) tables(e *entry) (tables []map[string]any) {
 	switch v := e.value.(type) {
 	case []map[string]any:
 		tables = v
@@ -21,13 +29,9 @@ func (b *builder) mounts(e *entry) {
 			tables = append(tables, table)
 		}
 	default:
-		b.fail(e, nil, "must be an array of tables, not %s; write [[mount]] with two brackets", kind(v))
+		b.fail(e, nil, "must be an array of tables, not %s; write [[%s]] with two brackets", kind(v), e.key)
 	}
-	for i, table := range tables {
-		if table != nil {
-			b.mount(e, i, table)
-		}
-	}
+	return tables
 }
 
 func (b *builder) mount(e *entry, i int, table map[string]any) {
@@ -214,7 +218,7 @@ func (b *builder) diskSize(e *entry, v any, rest ...any) uint64 {
 	return n
 }
 
-// mode is the permissions of a tmpfs, as chmod(1) takes them.
+// mode is permissions, as chmod(1) takes them.
 func (b *builder) mode(e *entry, v any, i int) uint32 {
 	s, ok := v.(string)
 	if !ok {

@@ -143,14 +143,17 @@ func (b *builder) hostname(e *entry) {
 	b.c.Hostname = s
 }
 
-func (b *builder) stopSignal(e *entry) {
+func (b *builder) stopSignal(e *entry) { b.c.StopSignal = b.signalName(e) }
+
+// signalName is the name of a signal, with "SIG"; "" if it is none.
+func (b *builder) signalName(e *entry) string {
 	if _, ok := e.value.(int64); ok {
 		b.fail(e, nil, `must be the name of a signal, such as "SIGTERM"; numbers differ between machines`)
-		return
+		return ""
 	}
 	s, ok := b.plain(e, e.value)
 	if !ok {
-		return
+		return ""
 	}
 	name, _, ok := Signal(s)
 	if !ok {
@@ -159,9 +162,9 @@ func (b *builder) stopSignal(e *entry) {
 			text += " (did you mean \"" + near + "\"?)"
 		}
 		b.fail(e, nil, "%q %s", s, text)
-		return
+		return ""
 	}
-	b.c.StopSignal = name
+	return name
 }
 
 func (b *builder) environment(e *entry) {

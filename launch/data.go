@@ -130,6 +130,9 @@ func FilledIn(c *config.Container) Filled {
 		Points: rootfs.MountPoints(c.Mounts),
 		Edited: map[string]func([]byte) []byte{"/etc/hosts": withoutBlock},
 	}
+	for i := range c.Templates { // they may hold what is secret
+		f.Files = append(f.Files, c.Templates[i].Target)
+	}
 	if c.Network.Mode != config.NetworkNone { // then it is the container's own
 		f.Files = append(f.Files, "/etc/resolv.conf")
 	}

@@ -202,12 +202,16 @@ func (l *launcher) spawn() (err error) {
 	if err := os.MkdirAll(paths.Stage, 0o755); err != nil {
 		return err
 	}
+	fillIn, err := l.fillIn()
+	if err != nil {
+		return err
+	}
 	userns, err := linux.NewUserNamespace(l.idBase)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(userns)
-	child, err := spawnInit(l.spec(userns), l.cloneFlags(), l.plan)
+	child, err := spawnInit(l.spec(userns), l.cloneFlags(), l.plan, fillIn)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cocker/cocker/internal/render"
 	"github.com/cocker/cocker/netsetup"
 )
 
@@ -23,6 +24,7 @@ func verbs() []verb {
 	return []verb{
 		{"start", "CONTAINER", startUnit},
 		{"run", "CONTAINER", runForeground},
+		{"reload", "CONTAINER", reloadUnit},
 		{"cleanup", "CONTAINER", func(_ context.Context, name string) error { return cleanUpUnit(name) }},
 		{"remove", "CONTAINER", func(_ context.Context, name string) error { return RemoveTransient(name) }},
 		{"await", "PID:START", func(_ context.Context, process string) error { return await(process) }},
@@ -44,6 +46,9 @@ func Main(arguments []string, stderr io.Writer) int {
 	// No signal is handled: what a killed launcher leaves, Cleanup takes away, and
 	// PID 1 ends by itself when its channel closes.
 	ctx := context.Background()
+	if arguments[0] == render.Verb {
+		return status(stderr, render.Serve())
+	}
 	for _, verb := range verbs() {
 		if verb.name != arguments[0] {
 			continue

@@ -24,7 +24,8 @@ type child struct {
 // spawnInit assembles the root file system in a thread that gets a mount
 // namespace of its own and clones cocker-init from it. The thread is never
 // unlocked: the runtime ends it with the goroutine, and its namespace goes too.
-func spawnInit(spec *rootfs.Spec, flags uintptr, plan *handoff.Plan) (*child, error) {
+// fillIn, unless nil, is given the root before that.
+func spawnInit(spec *rootfs.Spec, flags uintptr, plan *handoff.Plan, fillIn func(root *os.File) error) (*child, error) {
 	type result struct {
 		child *child
 		err   error
@@ -32,14 +33,14 @@ func spawnInit(spec *rootfs.Spec, flags uintptr, plan *handoff.Plan) (*child, er
 	results := make(chan result, 1)
 	go func() {
 		runtime.LockOSThread()
-		child, err := assembleAndClone(spec, flags, plan)
+		child, err := assembleAndClone(spec, flags, plan, fillIn)
 		results <- result{child, err}
 	}()
 	r := <-results
 	return r.child, r.err
 }
 
-func assembleAndClone(spec *rootfs.Spec, flags uintptr, plan *handoff.Plan) (*child, error) {
+func assembleAndClone(spec *rootfs.Spec, flags uintptr, plan *handoff.Plan, fillIn func(root *os.File) error) (*child, error) {
 	notify, err := notifyConnection(plan)
 	if err != nil {
 		return nil, err
@@ -49,6 +50,9 @@ func assembleAndClone(spec *rootfs.Spec, flags uintptr, plan *handoff.Plan) (*ch
 	}
 	notes, err := rootfs.Assemble(spec)
 	if err != nil {
+		return nil, err
+	}
+	if err := withRoot(fillIn); err != nil {
 		return nil, err
 	}
 	ours, theirs, err := socketPair()
@@ -77,6 +81,23 @@ func assembleAndClone(spec *rootfs.Spec, flags uintptr, plan *handoff.Plan) (*ch
 		return nil, fmt.Errorf("start cocker-init: %w", linux.CloneError(err))
 	}
 	return c, nil
+}
+
+// withRoot gives the root that has been assembled to work, which another thread does: this
+// one sees nothing of the host any more.
+func withRoot(work func(root *os.File) error) error {
+	if work == nil {
+		return nil
+	}
+	fd, err := linux.Open(handoff.StageRoot, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return err
+	}
+	root := os.NewFile(uintptr(fd), "root")
+	defer root.Close()
+	done := make(chan error)
+	go func() { done <- work(root) }()
+	return <-done
 }
 
 func socketPair() (ours, theirs *os.File, err error) {

@@ -25,7 +25,9 @@ var rows = [...]row{ //nolint:gochecknoglobals // a table, never written
 	{"Unit", "After", networkOrder},
 	{"Unit", "RequiresMountsFor", bindSources},
 	{"Unit", "RequiresMountsFor", limitedPaths},
+	{"Unit", "RequiresMountsFor", templateFiles},
 	{"Service", "KillSignal", killSignal},
+	{"Service", "ExecReload", reload},
 	{"Service", "MemoryMax", func(c *config.Container) []string { return text(c.Resources.MemoryMax) }},
 	{"Service", "MemoryHigh", func(c *config.Container) []string { return text(c.Resources.MemoryHigh) }},
 	{"Service", "MemoryLow", func(c *config.Container) []string { return text(c.Resources.MemoryLow) }},
@@ -115,6 +117,18 @@ func bindSources(c *config.Container) []string {
 	return sources
 }
 
+func templateFiles(c *config.Container) []string {
+	var files []string
+	for _, t := range c.Templates {
+		for _, file := range []string{t.HostSource, t.Map} {
+			if word := Word(file); file != "" && !slices.Contains(files, word) {
+				files = append(files, word)
+			}
+		}
+	}
+	return files
+}
+
 // limitedPaths are those whose disk has a limit: systemd looks up which it is when
 // the unit starts, so the file system must be there. A device node stands for itself.
 func limitedPaths(c *config.Container) []string {
@@ -135,6 +149,15 @@ func killSignal(c *config.Container) []string {
 		return nil
 	}
 	return text(c.StopSignal)
+}
+
+// reload is there only if it does something: systemctl says of a unit without it that
+// reload does not apply.
+func reload(c *config.Container) []string {
+	if !c.Reloads() {
+		return nil
+	}
+	return []string{"/usr/libexec/cocker/cocker-launch reload " + c.Name}
 }
 
 // text is for directives in which systemd expands no specifiers: a limit's

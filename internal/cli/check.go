@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -10,6 +11,7 @@ import (
 	"github.com/cocker/cocker/config"
 	"github.com/cocker/cocker/image"
 	"github.com/cocker/cocker/internal/paths"
+	"github.com/cocker/cocker/launch"
 )
 
 func checkCommand(s *streams) *cobra.Command {
@@ -20,7 +22,8 @@ func checkCommand(s *streams) *cobra.Command {
 		Long: `Check reads the files of all containers, with their drop-ins, and
 /etc/cocker/registries.toml, and prints
 every problem of every file, one on a line, with file and line. It needs no
-systemd. The exit status is 1 if there is a problem.
+systemd. Maps and templates on the host are read too, as far as the caller may;
+templates in images are not: see "cocker render --dry-run". The exit status is 1 if there is a problem.
 
 It warns of containers that run although their files are gone, of what
 containers wrote whose files are gone, of limits of disk space that the file
@@ -33,6 +36,22 @@ and that no start would pull; that is no problem of a file.`,
 	}
 	command.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return command
+}
+
+// withGoodTemplates leaves out the containers whose templates need a file of the host that
+// is missing or wrong.
+func withGoodTemplates(containers []*config.Container) (good []*config.Container, err error) {
+	for _, c := range containers {
+		wrong := launch.CheckTemplates(c)
+		if wrong == nil || errors.Is(wrong, fs.ErrPermission) {
+			good = append(good, c)
+			continue
+		}
+		for text := range strings.SplitSeq(wrong.Error(), "\n") {
+			err = errors.Join(err, &config.Problem{File: c.Sources[0], Key: "template", Text: text})
+		}
+	}
+	return good, err
 }
 
 type checkProblem struct {
@@ -55,8 +74,9 @@ type checkWarning struct {
 
 func check(s *streams, dirs []string, asJSON bool) error {
 	good, err := config.Check(dirs)
+	good, wrong := withGoodTemplates(good)
 	_, bad := config.LoadRegistries(paths.Registries)
-	err = errors.Join(err, bad)
+	err = errors.Join(err, wrong, bad)
 	warnings := append(lostFiles(dirs), limitless(good)...)
 	warnings = append(warnings, lostImages(good, image.Open(paths.State))...)
 	if asJSON {

@@ -97,7 +97,7 @@ func commands() []func(*streams) *cobra.Command {
 	return []func(*streams) *cobra.Command{
 		checkCommand, createCommand, runCommand, psCommand, startCommand, stopCommand, restartCommand,
 		killCommand, rmCommand, inspectCommand, logsCommand, cpCommand, exportCommand, copyAgentCommand, diffCommand, commitCommand, checkoutCommand, imageCommand, volumeCommand, systemCommand, versionCommand,
-		pullBeforeStartCommand,
+		pullBeforeStartCommand, renderCommand, renderAgentCommand,
 	}
 }
 

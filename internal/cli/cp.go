@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cocker/cocker/config"
+	"github.com/cocker/cocker/internal/agent"
 	"github.com/cocker/cocker/internal/paths"
 	"github.com/cocker/cocker/internal/treecopy"
 	"github.com/cocker/cocker/launch"
@@ -202,7 +203,7 @@ func (s *streams) withAgent(ctx context.Context, t task, work func(context.Conte
 		return errors.Join(err, hintFor(t.container, err))
 	}
 	defer files.Close()
-	tree := treecopy.Tree{Root: files.Root, IDBase: files.IDBase, Lock: files.Lock}
+	tree := agent.Tree{Root: files.Root, IDBase: files.IDBase, Lock: files.Lock}
 	agent, err := treecopy.Start(tree, t.request, m.note)
 	if err != nil {
 		return err

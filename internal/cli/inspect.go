@@ -112,7 +112,7 @@ func detailsOf(c container) (*details, error) {
 		Paths: pathDetails{Writable: filepath.Join(paths.Writable, c.Name)}}
 	if c.Config != nil {
 		d.Files = c.Config.Sources
-		values, err := asMap(c.Config)
+		values, err := asMap(withoutSecrets(c.Config))
 		if err != nil {
 			return nil, err
 		}
@@ -133,6 +133,18 @@ func unitDetailsOf(u scope.Unit) unitDetails {
 		d.Since = &u.Since
 	}
 	return d
+}
+
+// withoutSecrets leaves out the values of credentials.
+func withoutSecrets(c *config.Container) *config.Container {
+	own := *c
+	own.Service = slices.Clone(c.Service)
+	for i, d := range own.Service {
+		if name, _, found := strings.Cut(d.Value, ":"); found && strings.HasPrefix(d.Key, "SetCredential") {
+			own.Service[i].Value = name + ":(not shown)"
+		}
+	}
+	return &own
 }
 
 // asMap gives a container the keys of its TOML file, so that there is one set of

@@ -11,19 +11,16 @@ import (
 	"os/exec"
 	"syscall"
 
+	"github.com/cocker/cocker/internal/agent"
 	"github.com/cocker/cocker/internal/linux"
 )
 
 // Verb is the hidden command of this program that calls [Serve].
 const Verb = "copy-agent"
 
-// The descriptors that an agent starts with, beside 0, 1 and 2: 0 is the tar that it
-// receives, 1 the one that it sends.
-const (
-	rootFD    = 3 // the container's root directory
-	controlFD = 4 // a stream socket: the request comes, reports go
-	lockFD    = 5 // keeps a lock as long as the agent lives
-)
+// controlFD is the descriptor of an agent's stream socket: the request comes, reports go.
+// 0 is the tar that it receives, 1 the one that it sends.
+const controlFD = agent.RootFD + 1
 
 // Request is what an agent is to do; one of Send and Receive is set.
 type Request struct {
@@ -39,13 +36,6 @@ type report struct {
 	Done  bool   `json:",omitempty"`
 }
 
-// Tree is the container's side, as the host's root holds it.
-type Tree struct {
-	Root   *os.File // a path descriptor of the root directory
-	IDBase uint32   // the host's id of the container's root
-	Lock   *os.File // what the agent keeps locked; may be nil
-}
-
 // Agent is a running agent.
 type Agent struct {
 	Stream *os.File // the other end of the tar's pipe
@@ -58,7 +48,7 @@ type Agent struct {
 
 // Start starts an agent. It ends when its end of the stream does, also when the caller is
 // killed, and then takes away what is not whole.
-func Start(tree Tree, request Request, note func(string)) (*Agent, error) {
+func Start(tree agent.Tree, request Request, note func(string)) (*Agent, error) {
 	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("socketpair: %w", err)
@@ -70,7 +60,7 @@ func Start(tree Tree, request Request, note func(string)) (*Agent, error) {
 		ours.Close()
 		return nil, err
 	}
-	a := &Agent{control: ours, note: note, process: command(tree, theirs), result: make(chan error, 1)}
+	a := &Agent{control: ours, note: note, process: agent.Command(tree, []*os.File{theirs}, Verb), result: make(chan error, 1)}
 	far := output
 	if request.Receive != nil {
 		a.Stream, far, a.process.Stdin = output, input, input
@@ -88,28 +78,6 @@ func Start(tree Tree, request Request, note func(string)) (*Agent, error) {
 	}
 	go func() { a.result <- a.reports() }() // all the time: an agent with much to tell would wait
 	return a, nil
-}
-
-// command is this very program, whatever has become of its file, in a user namespace
-// of its own with the container's ids. It is not the container's namespace, so that
-// nobody in there has power over the process; nor is it in any other namespace of it.
-func command(tree Tree, control *os.File) *exec.Cmd {
-	c := exec.Command("/proc/self/exe", Verb)
-	c.Env = []string{}
-	c.Stderr = os.Stderr
-	c.ExtraFiles = []*os.File{tree.Root, control}
-	if tree.Lock != nil {
-		c.ExtraFiles = append(c.ExtraFiles, tree.Lock)
-	}
-	c.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:                 syscall.CLONE_NEWUSER,
-		UidMappings:                linux.IDMap(tree.IDBase),
-		GidMappings:                linux.IDMap(tree.IDBase),
-		GidMappingsEnableSetgroups: true,
-		Credential:                 &syscall.Credential{},
-		Setpgid:                    true, // the terminal's SIGINT is for the caller
-	}
-	return c
 }
 
 func (a *Agent) close() {
@@ -167,12 +135,12 @@ func Serve(ctx context.Context) error {
 }
 
 func serve(ctx context.Context, request Request, note func(string)) error {
-	side, err := Container(rootFD)
+	side, err := Container(agent.RootFD)
 	if err != nil {
 		return err
 	}
 	defer side.Close()
-	if err := confine(); err != nil {
+	if err := agent.Confine(); err != nil {
 		return err
 	}
 	switch {

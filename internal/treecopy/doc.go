@@ -15,5 +15,5 @@
 // The host's side trusts the tar no more than the container: names stay below the
 // destination, and no symbolic link there is followed.
 //
-// It may import internal/linux and image/unpack.
+// It may import internal/agent, internal/linux and image/unpack.
 package treecopy

@@ -1,4 +1,4 @@
-package treecopy
+package agent
 
 import (
 	"fmt"
@@ -8,10 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// confine takes from the calling process every file that it has no descriptor of, and all
+// Confine takes from the calling process every file that it has no descriptor of, and all
 // capabilities but those over files. The new root directory, that of the process's own
 // descriptor numbers, has no directory in it and cannot be written to.
-func confine() error {
+func Confine() error {
 	if err := unix.Chroot("/proc/self/fdinfo"); err != nil {
 		return fmt.Errorf("leave the host's root directory: %w", err)
 	}
