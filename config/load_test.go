@@ -22,6 +22,7 @@ user = "www-data:33"
 workdir = "/srv"
 hostname = "www"
 stop_signal = "QUIT"
+reload_signal = "SIGHUP"
 
 [environment]
 TZ = "Asia/Shanghai"
@@ -51,6 +52,19 @@ type = "volume"
 source = "data_1.x-y"
 target = "/data"
 disk_max = "1G"
+
+[[template]]
+source = "/etc/app.tpl"
+target = "/etc/app.conf"
+map = "/srv/web.map"
+values = { "${PORT}" = 8080, "a.b-c" = "x", ON = true }
+credentials = { PW = "db-password" }
+mode = "0640"
+owner = "33"
+
+[[template]]
+host_source = "/srv/b.tpl"
+target = "/run/b"
 
 [resources]
 memory_max = "512M"
@@ -89,7 +103,7 @@ func fullContainer() *Container {
 		Name: "web", Sources: []string{"/e/web.toml"}, Description: "Front-end web server",
 		Images: []string{"base:1.0", "registry.example.com:5000/team/web:1.27"}, Pull: PullAlways, PullTimeout: "1h 30min",
 		Command: []string{"nginx", "-g", "daemon off;\n"}, Init: InitNone, NotifyReady: true,
-		User: "www-data:33", WorkDir: "/srv", Hostname: "www", StopSignal: "SIGQUIT",
+		User: "www-data:33", WorkDir: "/srv", Hostname: "www", StopSignal: "SIGQUIT", ReloadSignal: "SIGHUP",
 		Environment: []EnvironmentVariable{{"A", "1"}, {"B", "true"}, {"EMPTY", ""}, {"TZ", "Asia/Shanghai"}},
 		Network: Network{
 			Mode: NetworkBridge, Address: netip.MustParseAddr("10.88.0.10"),
@@ -103,6 +117,14 @@ func fullContainer() *Container {
 			{Type: MountBind, Source: "/srv/www", Target: "/usr/share/nginx/html", ReadOnly: true},
 			{Type: MountTmpfs, Target: "/tmp", Size: 3 << 19, Mode: 0o750},
 			{Type: MountVolume, Source: "data_1.x-y", Target: "/data", DiskMax: 1 << 30},
+		},
+		Templates: []Template{
+			{
+				Source: "/etc/app.tpl", Target: "/etc/app.conf", Map: "/srv/web.map", Mode: 0o640, Owner: &Owner{33, 33},
+				Values:      []TemplateValue{{"ON", "true"}, {"PORT", "8080"}, {"a.b-c", "x"}},
+				Credentials: []TemplateValue{{"PW", "db-password"}},
+			},
+			{HostSource: "/srv/b.tpl", Target: "/run/b"},
 		},
 		Resources: Resources{
 			MemoryMax: "512M", MemoryHigh: "1048576", CPUQuota: "50%", CPUWeight: 200,

@@ -43,16 +43,18 @@ func schemaKeys(t *testing.T) map[string]bool {
 			keys[k.table+"."+k.key] = true
 		}
 	}
-	for _, key := range mountKeys(t) {
-		keys["mount."+key] = true
+	for _, table := range []string{"mount", "template"} {
+		for _, key := range keysOfEach(t, table) {
+			keys[table+"."+key] = true
+		}
 	}
 	return keys
 }
 
-// mountKeys are those that the error for an unknown one lists.
-func mountKeys(t *testing.T) []string {
+// keysOfEach are those of an array of tables that the error for an unknown one lists.
+func keysOfEach(t *testing.T, table string) []string {
 	t.Helper()
-	_, err := Parse("web", "/web.toml", "image = 'a'\n[[mount]]\nqqqqqqqq = 1\n")
+	_, err := Parse("web", "/web.toml", "image = 'a'\n[["+table+"]]\nqqqqqqqq = 1\n")
 	if err == nil {
 		t.Fatal("an unknown key is no error")
 	}

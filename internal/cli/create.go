@@ -20,7 +20,7 @@ func createCommand(s *streams) *cobra.Command {
 		Long: `Create checks the container that the flags describe, writes it to
 /etc/cocker/containers/NAME.toml and makes systemd read it, so that
 "systemctl start cocker@NAME" works at once. There is a flag for every key
-of cocker.toml(5). A file that exists is never overwritten.
+of cocker.toml(5) but template. A file that exists is never overwritten.
 
 Several images, separated by commas, are stacked, the lowest first.`,
 		Example: `  cocker create web demo httpd -f -p 80

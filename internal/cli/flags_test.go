@@ -27,7 +27,7 @@ func parseFlags(t *testing.T, args ...string) (*config.Container, error) {
 	return c, command.Execute()
 }
 
-// Every key of the schema has a flag: with all flags set no field of the
+// Every key of the schema but template has a flag: with all flags set no field of the
 // container is empty, and the file that is written says the same.
 func TestEveryKeyHasAFlag(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "env")
@@ -43,7 +43,9 @@ func TestEveryKeyHasAFlag(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	read.Templates = []config.Template{{}} // they are for files
 	assertNothingEmpty(t, reflect.ValueOf(*read), "")
+	read.Templates = nil
 	assertManualHas(t, read)
 	if want := []string{"cmd", "-v", "arg"}; !reflect.DeepEqual(read.Command, want) {
 		t.Errorf("command %q, want %q: flags behind the image are the command's", read.Command, want)
@@ -60,7 +62,7 @@ func TestEveryKeyHasAFlag(t *testing.T) {
 // fullFlags are a command line with every flag.
 func fullFlags(envFile string) []string {
 	return []string{"--description=d", "--pull=never", "--pull-timeout=5min", "--init=none", "--notify-ready", "--user=1:2", "--workdir=/w", "--hostname=h",
-		"--entrypoint=/bin/e", "--entrypoint=-x", "--stop-signal=SIGINT", "-eA=1", "-eA=2", "--env-file=" + envFile,
+		"--entrypoint=/bin/e", "--entrypoint=-x", "--stop-signal=SIGINT", "--reload-signal=HUP", "-eA=1", "-eA=2", "--env-file=" + envFile,
 		"--ip=10.88.0.9", "-p8080:80", "-p127.0.0.1:53:53/udp",
 		"-v/srv:/srv:ro", "--tmpfs=/tmp:10M", "--mount=type=bind,source=/a:b,target=/c,read_only",
 		"-vdata:/data:ro", "--mount=type=volume,source=db,target=/db,disk_max=1G", "--mount=type=tmpfs,target=/t,mode=0755",

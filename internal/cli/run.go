@@ -27,7 +27,7 @@ func runCommand(s *streams) *cobra.Command {
 		Short: "Run a command in a new container",
 		Long: `Run starts a container that has no file of yours: its file is written to
 /run/cocker/containers, where it is gone after a reboot. There is a flag for
-every key of cocker.toml(5).
+every key of cocker.toml(5) but template.
 
 In the foreground the container is a scope of systemd, cocker-NAME.scope. Its
 terminal, signals and exit status are those of this command, and it does not
