@@ -92,8 +92,11 @@ func TemplateKey(key string) (name string, ok bool) {
 			return "", false
 		}
 	}
-	return name, name != ""
+	return name, name != "" && len(name) <= maxKey
 }
+
+// maxKey is how long the name of a key may be, as that of a file.
+const maxKey = 255
 
 // OwnKeys begin the names of the values that cocker knows itself.
 const OwnKeys = "cocker."

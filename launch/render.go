@@ -43,7 +43,7 @@ func Render(ctx context.Context, container string, write bool, note func(string)
 		}
 		defer lock.Close()
 	}
-	jobs, err := renderJobs(c, addressOf(container))
+	jobs, err := renderJobs(c, addressOf(c))
 	if err != nil {
 		return nil, err
 	}
@@ -68,13 +68,13 @@ func lockRendering(container string) (*os.File, error) {
 	return lock, nil
 }
 
-// addressOf is the address of a container that runs.
-func addressOf(container string) netip.Addr {
-	state, err := ReadState(container)
+// addressOf is the address that a container has, or will have because its file says so.
+func addressOf(c *config.Container) netip.Addr {
+	state, err := ReadState(c.Name)
 	if err != nil || !state.Running() {
-		return netip.Addr{}
+		return c.Network.Address
 	}
-	prefix, _ := netip.ParsePrefix(state.Address)
+	prefix, _ := netip.ParsePrefix(state.Address) // the zero value where there is none
 	return prefix.Addr()
 }
 

@@ -36,9 +36,9 @@ the exit status is 0 if nothing would, 1 if something would, and 2 if there was
 an error. A change of owner or mode alone is shown without lines. The values of
 credentials are shown like all others.
 
-Credentials are there while the unit runs, and so is the address. In a container
-that does not run, /dev, /proc, /run, /sys and every tmpfs cannot be written to,
-as they are new at each start.`,
+Credentials are there while the unit runs, and so is an address that is not
+fixed. In a container that does not run, /dev, /proc, /run, /sys and every tmpfs
+cannot be written to, as they are new at each start.`,
 		Example:           "  cocker render --dry-run web\n  cocker render web && systemctl reload cocker@web",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeContainers1,

@@ -34,6 +34,10 @@ func (m *Missing) Error() string {
 	return fmt.Sprintf("%s:%d: there is no value for ${%s}", m.File, m.Line, m.Key)
 }
 
+// maxMissing is how many keys without a value are told: a template may be an image's, and
+// the journal shall not take 200000 lines because of it.
+const maxMissing = 100
+
 // Expand replaces every ${KEY} by its value, once: what is in a value stays as it is.
 // $${KEY} becomes ${KEY}. Everything else stays, such as $KEY, $(KEY) and ${KEY:-x}. The
 // error joins a Missing for each key without a value; file is the template's name in it.
@@ -45,6 +49,7 @@ func Expand(file string, text []byte, values Values) ([]byte, error) {
 		out  bytes.Buffer
 		errs []error
 		line = 1
+		more int
 	)
 	for len(text) > 0 {
 		before, key, after, found := next(text)
@@ -60,12 +65,17 @@ func Expand(file string, text []byte, values Values) ([]byte, error) {
 			out.WriteString("{" + key + "}") // the first "$" is the one that stays
 		case known:
 			out.Write(value)
-		default:
+		case len(errs) < maxMissing:
 			errs = append(errs, &Missing{file, line, key})
+		default:
+			more++
 		}
 		if out.Len() > MaxSize {
 			return nil, fmt.Errorf("%s: filled in, %w", file, ErrTooLarge)
 		}
+	}
+	if more > 0 {
+		errs = append(errs, fmt.Errorf("%s: and there are %d more", file, more))
 	}
 	return out.Bytes(), errors.Join(errs...)
 }

@@ -56,6 +56,18 @@ func TestExpandIsBounded(t *testing.T) {
 	}
 }
 
+func TestExpandTellsOnlySomeOfManyMissingKeys(t *testing.T) {
+	_, err := Expand("/a.tpl", bytes.Repeat([]byte("${A}\n"), 1000), nil)
+	lines := strings.Split(fmt.Sprint(err), "\n")
+	if len(lines) != maxMissing+1 || lines[maxMissing] != "/a.tpl: and there are 900 more" {
+		t.Errorf("%d lines, the last is %q", len(lines), lines[len(lines)-1])
+	}
+	long := "${" + strings.Repeat("A", 256) + "}"
+	if got, err := Expand("f", []byte(long), nil); err != nil || string(got) != long {
+		t.Errorf("a name that is too long for a key: %.20q, %v", got, err)
+	}
+}
+
 func TestParseMap(t *testing.T) {
 	text := "# a comment\n\n${PORT} 8080\n HOST\tdb.example.com  \nEMPTY\nTWO a  b # c\r\n${U} \xff${PORT}"
 	values, err := ParseMap("m", []byte(text))
