@@ -47,7 +47,7 @@ func Render(ctx context.Context, container string, write bool, note func(string)
 	if err != nil {
 		return nil, err
 	}
-	return render.Run(agent.Tree{Root: files.Root, IDBase: files.IDBase, Lock: files.Lock}, write, jobs)
+	return render.Run(ctx, agent.Tree{Root: files.Root, IDBase: files.IDBase, Lock: files.Lock}, write, jobs)
 }
 
 // lockRendering makes those wait who fill in the templates of the same container: the name
@@ -89,7 +89,8 @@ func (l *launcher) fillIn() (func(root *os.File) error, error) {
 		return nil, err
 	}
 	return func(root *os.File) error {
-		_, err := render.Run(agent.Tree{Root: root, IDBase: l.idBase}, true, jobs)
+		// systemd kills both, if it must: they are in one cgroup.
+		_, err := render.Run(context.Background(), agent.Tree{Root: root, IDBase: l.idBase}, true, jobs)
 		return err
 	}, nil
 }

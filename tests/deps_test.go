@@ -64,7 +64,7 @@ func TestPackagesSeeOnlyWhatIsBelow(t *testing.T) {
 		{"image/remote", []string{"config", "image", "image/registry", "image/sshrepo", "image/transfer"}, "it only picks who moves an image"},
 		{"internal/agent", []string{"internal/linux"}, "what it starts has a hostile container's files in its hands"},
 		{"internal/template", []string{"config"}, "text in, text out"},
-		{"internal/render", []string{"internal/agent", "internal/template", "rootfs"}, "half of it runs with a hostile container's files in its hands"},
+		{"internal/render", []string{"internal/agent", "internal/linux", "internal/template", "rootfs"}, "half of it runs with a hostile container's files in its hands"},
 		{"internal/treecopy", []string{"internal/agent", "internal/linux", "image/unpack"}, "half of it runs with a hostile container's files in its hands"},
 		{"machine", nil, "it talks to machined about any leader"},
 		{"tests/host", []string{"tests/host/agent"}, "a test host uses cocker as a user does"},

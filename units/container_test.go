@@ -34,6 +34,28 @@ After=network.target
 [Service]
 ExecStopPost=/bin/true %i
 `},
+		{"templates", `reload_signal = "HUP"
+[network]
+mode = "none"
+[[template]]
+source = "/a.tpl"
+target = "/a"
+map = "/srv/a b%c"
+[[template]]
+host_source = "/srv/b.tpl"
+target = "/b"
+map = "/srv/a b%c"
+[service]
+ExecReload = "/bin/true %i"`, `[Unit]
+Description=Container web
+SourcePath=/etc/cocker/containers/web.toml
+RequiresMountsFor="/srv/a b%%c"
+RequiresMountsFor=/srv/b.tpl
+
+[Service]
+ExecReload=/usr/libexec/cocker/cocker-launch reload web
+ExecReload=/bin/true %i
+`},
 		{"everything", `init = "none"
 stop_signal = "SIGQUIT"
 [network]

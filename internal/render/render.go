@@ -2,11 +2,12 @@
 // rename and link meanwhile. The work is an agent's (package agent), which has the ids of
 // the container and its root directory as the only files: template and target are paths
 // of the image, and five CVEs of 2026 in a peer are such paths followed by the host's root.
-// It may import internal/agent, internal/template and rootfs.
+// It may import internal/agent, internal/linux, internal/template and rootfs.
 package render
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cocker/cocker/internal/agent"
+	"github.com/cocker/cocker/internal/linux"
 	"github.com/cocker/cocker/internal/template"
 	"github.com/cocker/cocker/rootfs"
 )
@@ -60,7 +62,7 @@ type reply struct {
 
 // Run fills in templates in a container: all of them or, if one has a key without a value
 // or cannot be read, none. Without write it only tells what would change.
-func Run(tree agent.Tree, write bool, jobs []Job) ([]Result, error) {
+func Run(ctx context.Context, tree agent.Tree, write bool, jobs []Job) ([]Result, error) {
 	input, err := json.Marshal(request{write, jobs})
 	if err != nil {
 		return nil, err
@@ -68,7 +70,16 @@ func Run(tree agent.Tree, write bool, jobs []Job) ([]Result, error) {
 	var output bytes.Buffer
 	c := agent.Command(tree, nil, Verb, Argument)
 	c.Stdin, c.Stdout = bytes.NewReader(input), &output
-	if err := c.Run(); err != nil {
+	if err := c.Start(); err != nil {
+		return nil, fmt.Errorf("start the agent: %w", linux.CloneError(err))
+	}
+	// A file of the container may be one of a FUSE file system that never answers.
+	stop := context.AfterFunc(ctx, func() { _ = c.Process.Kill() })
+	defer stop()
+	switch err := c.Wait(); {
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("fill in templates: %w", context.Cause(ctx))
+	case err != nil:
 		return nil, fmt.Errorf("fill in templates: the agent has ended: %w", err)
 	}
 	var r reply

@@ -73,7 +73,7 @@ func TestRunAsTheContainersRoot(t *testing.T) {
 	other := job("/a.tpl", "/sub/b", template.Values{"A": []byte("\x00\xfe")})
 	other.UID, other.GID, other.Mode = &uid, &gid, &mode
 	own := Job{Name: "/host.tpl", Text: []byte("h ${A}"), Meta: rootfs.Meta{Mode: 0o600}, Target: "/c", Values: template.Values{"A": []byte("b")}}
-	results, err := Run(tree, true, []Job{other, own})
+	results, err := Run(t.Context(), tree, true, []Job{other, own})
 	if err != nil || len(results) != 2 || !results[0].Changed || !results[1].Changed {
 		t.Fatalf("got %+v, %v", results, err)
 	}
@@ -93,7 +93,7 @@ func TestRunAsTheContainersRoot(t *testing.T) {
 			t.Errorf("%s: %d:%d %04o, %v", path, st.Uid, st.Gid, st.Mode&0o7777, err)
 		}
 	}
-	results, err = Run(tree, true, []Job{other, own})
+	results, err = Run(t.Context(), tree, true, []Job{other, own})
 	if err != nil || results[0].Changed || results[1].Changed {
 		t.Errorf("again: %+v, %v", results, err)
 	}
@@ -110,7 +110,7 @@ func TestRunHasNoPowerOverTheHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, j := range []Job{job("/a.tpl", "/closed/new", nil), job("/a.tpl", "/closed/secret", nil), job("/closed/secret", "/b", nil)} {
-		if _, err := Run(tree, true, []Job{j}); err == nil || !strings.Contains(err.Error(), "the container's root may not") {
+		if _, err := Run(t.Context(), tree, true, []Job{j}); err == nil || !strings.Contains(err.Error(), "the container's root may not") {
 			t.Errorf("%s to %s: %v", j.Source, j.Target, err)
 		}
 	}
@@ -121,7 +121,7 @@ func TestRunHasNoPowerOverTheHost(t *testing.T) {
 
 func TestRunWritesAllOrNothing(t *testing.T) {
 	tree, dir := tree(t, map[string]string{"a.tpl": "fine", "b.tpl": "${B}\n${C}", "c.tpl": "${D}"})
-	_, err := Run(tree, true, []Job{job("/a.tpl", "/a", nil), job("/b.tpl", "/b", nil), job("/c.tpl", "/c", nil), job("/none", "/d", nil)})
+	_, err := Run(t.Context(), tree, true, []Job{job("/a.tpl", "/a", nil), job("/b.tpl", "/b", nil), job("/c.tpl", "/c", nil), job("/none", "/d", nil)})
 	for _, want := range []string{"/b.tpl:1: there is no value for ${B}", "/b.tpl:2: there is no value for ${C}", "/c.tpl:1: there is no value for ${D}", "open /none"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in %v", want, err)
@@ -134,7 +134,7 @@ func TestRunWritesAllOrNothing(t *testing.T) {
 
 func TestRunDry(t *testing.T) {
 	tree, dir := tree(t, map[string]string{"a.tpl": "new", "a": "old"})
-	results, err := Run(tree, false, []Job{job("/a.tpl", "/a", nil), job("/a.tpl", "/sub/b", nil), job("/a.tpl", "/a.tpl", nil)})
+	results, err := Run(t.Context(), tree, false, []Job{job("/a.tpl", "/a", nil), job("/a.tpl", "/sub/b", nil), job("/a.tpl", "/a.tpl", nil)})
 	if err != nil || len(results) != 3 {
 		t.Fatalf("got %+v, %v", results, err)
 	}
