@@ -41,46 +41,120 @@ type usage struct {
 // add counts one node, and what is below it. Descriptors lead down, so that nobody
 // who renames directories meanwhile can lead it elsewhere.
 func (u *usage) add(parent int, name string, st *unix.Stat_t) error {
-	if st.Dev != u.device {
-		return nil // something is mounted here
+	if !u.count(st) {
+		return nil
 	}
-	directory := st.Mode&unix.S_IFMT == unix.S_IFDIR
+	fd, err := unix.Openat(parent, name, usageFlags, 0)
+	if err != nil {
+		return err
+	}
+	dir := &usageDir{fd: fd}
+	defer dir.close()
+	return u.entries(dir, 0)
+}
+
+// count counts a node, and says whether there may be some below it.
+func (u *usage) count(st *unix.Stat_t) (directory bool) {
+	if st.Dev != u.device {
+		return false // something is mounted here
+	}
+	directory = st.Mode&unix.S_IFMT == unix.S_IFDIR
 	if st.Nlink > 1 && !directory {
 		key := inode{st.Dev, st.Ino}
 		if u.seen[key] {
-			return nil
+			return false
 		}
 		u.seen[key] = true
 	}
 	u.bytes += st.Blocks * 512 // stat(2): whatever the file system's own blocks are
-	if !directory {
-		return nil
-	}
-	fd, err := unix.Openat(parent, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	dir := os.NewFile(uintptr(fd), name)
-	defer dir.Close()
-	return u.addEntries(dir)
+	return directory
 }
 
-func (u *usage) addEntries(dir *os.File) error {
-	names, err := dir.Readdirnames(-1)
+const usageFlags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+
+// usageDir is a directory that is being counted; its descriptor is -1 while it is
+// closed.
+type usageDir struct {
+	fd int
+	id inode
+}
+
+func (d *usageDir) close() {
+	if d.fd >= 0 {
+		unix.Close(d.fd)
+	}
+	d.fd = -1
+}
+
+// openDepth bounds the descriptors: a container can nest directories deeper than a
+// process may have files open. Those above are closed, and found again by "..".
+const openDepth = 200
+
+func (u *usage) entries(dir *usageDir, depth int) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(dir.fd, &st); err != nil {
+		return err
+	}
+	dir.id = inode{st.Dev, st.Ino}
+	names, err := namesIn(dir.fd)
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		var st unix.Stat_t
-		err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
-		if err == nil {
-			err = u.add(int(dir.Fd()), name, &st)
-		}
-		if err != nil && !vanished(err) {
+		if err := u.entry(dir, name, depth); err != nil && !vanished(err) {
 			return err
+		}
+		if dir.fd < 0 {
+			return nil // it was moved elsewhere while it was closed
 		}
 	}
 	return nil
+}
+
+func (u *usage) entry(dir *usageDir, name string, depth int) error {
+	var st unix.Stat_t
+	if err := unix.Fstatat(dir.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return err
+	}
+	if !u.count(&st) {
+		return nil
+	}
+	fd, err := unix.Openat(dir.fd, name, usageFlags, 0)
+	if err != nil {
+		return err
+	}
+	child := &usageDir{fd: fd}
+	defer child.close()
+	if depth < openDepth {
+		return u.entries(child, depth+1)
+	}
+	dir.close()
+	err = u.entries(child, depth+1)
+	if child.fd < 0 {
+		return err
+	}
+	up, upErr := unix.Openat(child.fd, "..", usageFlags, 0)
+	if upErr != nil {
+		return errors.Join(err, upErr)
+	}
+	var now unix.Stat_t
+	if unix.Fstat(up, &now) != nil || (inode{now.Dev, now.Ino}) != dir.id {
+		unix.Close(up)
+		return err
+	}
+	dir.fd = up
+	return err
+}
+
+// namesIn reads a directory, whose descriptor stays open.
+func namesIn(fd int) ([]string, error) {
+	again, err := unix.Openat(fd, ".", usageFlags, 0)
+	if err != nil {
+		return nil, err
+	}
+	dir := os.NewFile(uintptr(again), ".")
+	defer dir.Close()
+	return dir.Readdirnames(-1)
 }
 
 // vanished tells what a rename or a removal at the same time makes of a look-up.

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // du(1) is the judge.
@@ -40,5 +42,41 @@ func TestDiskUsage(t *testing.T) {
 	// A second tree that shares an inode with the first.
 	if twice, err := DiskUsage(filepath.Join(dir, "large"), filepath.Join(deep, "again")); err != nil || twice > 2<<20-1 {
 		t.Errorf("two names of one file: %d, %v", twice, err)
+	}
+}
+
+// A container may nest directories deeper than this process may have files open, and must
+// not keep "cocker system df" from counting; du(1) knows what it is.
+func TestDiskUsageOfDeepDirectories(t *testing.T) {
+	top := t.TempDir()
+	t.Cleanup(func() {
+		if err := RemoveTree(filepath.Join(top, "deep")); err != nil {
+			t.Error(err)
+		}
+	})
+	script := `mkdir deep && cd deep && for i in $(seq 30); do mkdir -p 0/after 0/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d && head -c 9999 /dev/zero >0/z && cd -P 0/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d; done`
+	command := exec.Command("sh", "-c", script)
+	command.Dir = top
+	if out, err := command.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	out, err := exec.Command("du", "-s", "--block-size=1", top).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 300, Max: before.Max}); err != nil {
+		t.Fatal(err)
+	}
+	got, err := DiskUsage(top)
+	if restore := unix.Setrlimit(unix.RLIMIT_NOFILE, &before); restore != nil {
+		t.Fatal(restore)
+	}
+	want, _, _ := strings.Cut(string(out), "\t")
+	if err != nil || strconv.FormatInt(got, 10) != want {
+		t.Errorf("%d, %v; du says %s", got, err, want)
 	}
 }
