@@ -267,6 +267,9 @@ func (a *archiver) attributes(file *os.File, hdr *tar.Header) error {
 		return err
 	}
 	for _, name := range names {
+		if unwritable(name) {
+			a.note(fmt.Sprintf("%s: the extended attribute %q is left out: a tar has no form for it", hdr.Name, name))
+		}
 		if !a.keeps(name) {
 			continue
 		}
@@ -297,8 +300,12 @@ func (a *archiver) keeps(name string) bool {
 	if strings.HasPrefix(name, "system.posix_acl_") {
 		return a.base == 0
 	}
-	return strings.HasPrefix(name, "user.") || name == capability
+	return strings.HasPrefix(name, "user.") && !unwritable(name) || name == capability
 }
+
+// unwritable tells of a name that a PAX header, lines of KEY=VALUE, has no form for: any
+// process of a container can set one.
+func unwritable(name string) bool { return strings.Contains(name, "=") }
 
 // unshifted turns file capabilities of the container's root into such of the disk's.
 // The kernel names the root of the namespace that they are for, in a longer form, to

@@ -395,6 +395,29 @@ func TestExportOfHostileContent(t *testing.T) {
 	}
 }
 
+// A PAX header has no form for "=" in the name of an attribute, and whoever may write to
+// a file can give it one (xattr(7)): it must not keep the volume from being saved.
+func TestExportOfNamesWithoutForm(t *testing.T) {
+	s := newStore(t)
+	if _, err := s.Prepare(context.Background(), "db", 0, Content{}, ignore); err != nil {
+		t.Fatal(err)
+	}
+	shell(t, s.dataOf("db"), "mkdir d; echo x >d/f; echo y >later")
+	for file, attribute := range map[string]string{"d": "user.=", "d/f": "user.a=b"} {
+		if err := unix.Setxattr(filepath.Join(s.dataOf("db"), file), attribute, []byte("v"), 0); err != nil {
+			t.Skip(err)
+		}
+	}
+	var out bytes.Buffer
+	var notes []string
+	if err := s.Export(context.Background(), "db", &out, func(note string) { notes = append(notes, note) }); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(out.String(), "./later") || len(notes) != 2 || !strings.Contains(notes[1], `"user.a=b"`) {
+		t.Errorf("notes %q", notes)
+	}
+}
+
 func TestInspect(t *testing.T) {
 	s := newStore(t)
 	if err := s.Create("new", 0); err != nil {

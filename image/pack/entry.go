@@ -109,7 +109,9 @@ func (p *packer) attributes(fd int, hdr *tar.Header) error {
 		return err
 	}
 	for _, name := range names {
-		if !unpack.KeepAttr(name) {
+		// A PAX header, of lines KEY=VALUE, has no form for a name with "=", and any process of
+		// a container can set one.
+		if !unpack.KeepAttr(name) || strings.Contains(name, "=") {
 			p.noteAttr(name, hdr.Name)
 			continue
 		}

@@ -413,6 +413,9 @@ func TestWhatNoImageHasAFormFor(t *testing.T) {
 		{"attribute of the host", func(w world) error {
 			return errors.Join(write(w.path("upper/x"), "", 0o600), unix.Setxattr(w.path("upper/x"), "trusted.other", nil, 0))
 		}, "", "./x: the extended attribute trusted.other"},
+		{"attribute with =", func(w world) error {
+			return errors.Join(write(w.path("upper/x"), "", 0o600), unix.Setxattr(w.path("upper/x"), "user.a=b", nil, 0))
+		}, "", "./x: the extended attribute user.a=b"},
 		{"attributes of overlayfs", func(w world) error {
 			return errors.Join(write(w.path("upper/x"), "", 0o600), unix.Setxattr(w.path("upper/x"), overlayAttrs+"origin", nil, 0), unix.Setxattr(w.path("upper"), overlayAttrs+"uuid", nil, 0))
 		}, "", ""},
