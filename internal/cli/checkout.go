@@ -81,10 +81,6 @@ func checkOut(ctx context.Context, ref string, c *config.Container) (made checke
 		return made, err
 	}
 	store := image.Open(paths.State)
-	opened, err := derive.TakeApart(store, ref, c.Name)
-	if err != nil {
-		return made, err
-	}
 	data, err := newData(c.Name)
 	if err != nil {
 		return made, err
@@ -98,10 +94,8 @@ func checkOut(ctx context.Context, ref string, c *config.Container) (made checke
 	if err := os.WriteFile(filepath.Join(data.Dir(), transientMark), nil, 0o600); err != nil {
 		return made, err
 	}
-	if err := opened.CopyTop(ctx, data.Upper()); err != nil {
-		return made, err
-	}
-	if err := context.Cause(ctx); err != nil {
+	opened, err := copyTop(ctx, store, ref, c.Name, data.Upper())
+	if err != nil {
 		return made, err
 	}
 	base, added, err := opened.AddBase(ctx, store)
@@ -119,6 +113,24 @@ func checkOut(ctx context.Context, ref string, c *config.Container) (made checke
 		return made, err
 	}
 	return checkedOut{created{c.Name, file, units.Service(c.Name)}, base}, placeData(c.Name, data, file, text)
+}
+
+// copyTop takes an image apart and copies its topmost layer. It holds the store: what
+// another process removes of a layer meanwhile would be missing without an error.
+func copyTop(ctx context.Context, store *image.Store, ref, container, upper string) (*derive.Opened, error) {
+	lock, err := store.Hold()
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Release()
+	opened, err := derive.TakeApart(store, ref, container)
+	if err != nil {
+		return nil, err
+	}
+	if err := opened.CopyTop(ctx, upper); err != nil {
+		return nil, err
+	}
+	return opened, context.Cause(ctx)
 }
 
 // newData makes a directory for the data of a container whose name is free.
