@@ -118,9 +118,15 @@ func (s *Store) choose(idx *index, policy PrunePolicy, uses func() (Uses, error)
 	return gone, nil
 }
 
+// baseGrace is how long a base may be without its container, which "cocker checkout" gives
+// its file last.
+const baseGrace = 10 * time.Minute
+
 func (policy PrunePolicy) wants(d Descriptor, used time.Time, highest map[string]bool) bool {
 	switch {
 	case d.name() == "":
+		return true
+	case d.unclaimed() && time.Since(used) > baseGrace:
 		return true
 	case !policy.Named || highest[d.name()]:
 		return false

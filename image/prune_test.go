@@ -125,6 +125,49 @@ func stagePinned(t *testing.T, s *Store) string {
 	return d.Digest
 }
 
+// What "cocker checkout" made goes with its container, but not before that has its file.
+func TestPruneBases(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		age  time.Duration
+		base bool
+		uses Uses
+		want int
+	}{
+		{"its container is gone", time.Hour, true, Uses{}, 1},
+		{"its container is being made", 0, true, Uses{}, 0},
+		{"nobody knows what needs it", time.Hour, true, Uses{Unknown: errors.New("no record")}, 0},
+		{"a user has pulled it", time.Hour, false, Uses{}, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := Open(t.TempDir())
+			aged(t, s, time.Hour, "base:1", "lower")
+			pinned := stagePinned(t, s)
+			idx, err := s.readIndex()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, d := range idx.Manifests {
+				if d.Digest == pinned && tt.base {
+					idx.Manifests[i] = d.Base()
+				}
+			}
+			if err := s.writeIndex(idx); err != nil {
+				t.Fatal(err)
+			}
+			then := time.Now().Add(-tt.age)
+			if err := os.Chtimes(s.blob(strings.TrimPrefix(pinned, digestPrefix)), then, then); err != nil {
+				t.Fatal(err)
+			}
+			done, err := s.Prune(PrunePolicy{}, using(tt.uses))
+			if err != nil || len(done.Images) != tt.want {
+				t.Errorf("went: %v, %v", done.Images, err)
+			}
+			wantNoStrays(t, s)
+		})
+	}
+}
+
 // wantNoStrays asserts that all there is belongs to an image.
 func wantNoStrays(t *testing.T, s *Store) {
 	t.Helper()

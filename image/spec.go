@@ -71,6 +71,26 @@ func (d Descriptor) Pulled(digests ...string) Descriptor {
 	return d
 }
 
+// annotationBase marks an image that "cocker checkout" has made for a container: it is
+// nobody's once that container is gone.
+const annotationBase = "io.github.cocker.base"
+
+// Base returns the descriptor as that of an image which is there for a container only.
+func (d Descriptor) Base() Descriptor {
+	d.Annotations = maps.Clone(d.Annotations)
+	if d.Annotations == nil {
+		d.Annotations = map[string]string{}
+	}
+	d.Annotations[annotationBase] = "true"
+	return d
+}
+
+// unclaimed says that no user has asked for the image to be here.
+func (d Descriptor) unclaimed() bool {
+	_, _, pinned := splitStored(d.name()) // with a tag somebody has asked for it since
+	return d.name() == "" || pinned && d.Annotations[annotationBase] != ""
+}
+
 // hasDigest says whether a digest means the image.
 func (d Descriptor) hasDigest(digest string) bool {
 	return d.Digest == digest || slices.Contains(strings.Fields(d.Annotations[annotationPulled]), digest)

@@ -55,7 +55,7 @@ type Uses struct {
 // keeps says whether an image is among those in use. A reference keeps the one image
 // that a container would start with.
 func (u Uses) keeps(s *Store, idx *index, d Descriptor) bool {
-	if d.name() == "" && u.Unknown != nil {
+	if d.unclaimed() && u.Unknown != nil {
 		return true
 	}
 	for _, ref := range u.References {

@@ -73,7 +73,7 @@ func (o *Opened) AddBase(ctx context.Context, store *image.Store) (name string, 
 	if there, err := store.Has(name, manifest.Digest); err != nil || there {
 		return name, false, err
 	}
-	return name, true, tx.Commit(name, manifest)
+	return name, true, tx.Commit(name, manifest.Base())
 }
 
 func (o *Opened) addDocuments(tx *image.Transaction, layers []step, history []image.History) (image.Descriptor, error) {

@@ -23,11 +23,12 @@ func imagePruneCommand(s *streams) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "prune",
 		Short: "Remove images that are not in use",
-		Long: `Prune removes images that have lost their name to a newer one. With one of
-the first three options it removes images that have a name too. What the
-options allow to go is what all of them allow. It never removes an image that
-the file of a container names, that a container runs on, or that something
-a container wrote stands on.
+		Long: `Prune removes images that have lost their name to a newer one, and what
+"cocker checkout" has stored for a container that is gone. With one of the first
+three options it removes images that have a name too. What the options allow to
+go is what all of them allow. It never removes an image that the file of a
+container names, that a container runs on, or that something a container wrote
+stands on.
 
 An image was last used when a container was last started on it, or when it
 came here: by a pull, an import, a commit or a tag. Layers and blobs that
