@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cocker/cocker/config"
+	"github.com/cocker/cocker/internal/handoff"
 	"github.com/cocker/cocker/internal/linux"
 	"github.com/cocker/cocker/internal/paths"
 	"github.com/cocker/cocker/rootfs"
@@ -119,6 +120,7 @@ func (d *Data) Close() {
 // pack.Filled.
 type Filled struct {
 	Files  []string
+	Links  map[string]string
 	Points []string
 	Edited map[string]func([]byte) []byte
 }
@@ -132,6 +134,9 @@ func FilledIn(c *config.Container) Filled {
 	}
 	for i := range c.Templates { // they may hold what is secret
 		f.Files = append(f.Files, c.Templates[i].Target)
+	}
+	if c.Init == config.InitCocker { // which makes them
+		f.Links = map[string]string{handoff.OldRun: "/run", handoff.OldBusSocket: handoff.BusSocket}
 	}
 	if c.Network.Mode != config.NetworkNone { // then it is the container's own
 		f.Files = append(f.Files, "/etc/resolv.conf")

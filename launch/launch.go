@@ -211,7 +211,12 @@ func (l *launcher) spawn() (err error) {
 		return err
 	}
 	defer unix.Close(userns)
-	child, err := spawnInit(l.spec(userns), l.cloneFlags(), l.plan, fillIn)
+	sockets, err := l.sessions()
+	if err != nil {
+		return err
+	}
+	defer sockets.close()
+	child, err := spawnInit(l.spec(userns), l.cloneFlags(), l.plan, sockets, fillIn)
 	if err != nil {
 		return err
 	}
@@ -228,6 +233,35 @@ func (l *launcher) spawn() (err error) {
 		return err
 	}
 	return l.channel.SendPlan(l.plan)
+}
+
+// forSessions are the descriptors that init needs for sessions; -1: none.
+type forSessions struct{ control, rescue int }
+
+func (f forSessions) close() {
+	for _, fd := range []int{f.control, f.rescue} {
+		if fd >= 0 {
+			_ = unix.Close(fd)
+		}
+	}
+}
+
+// sessions prepares for sessions, if there is an init that serves them.
+func (l *launcher) sessions() (f forSessions, err error) {
+	f = forSessions{-1, -1}
+	if l.container.Init != config.InitCocker {
+		return f, nil
+	}
+	if f.control, err = listenControl(l.container.Name); err != nil {
+		return f, err
+	}
+	f.rescue = openRescue()
+	l.plan.Sessions, l.plan.Rescue = true, f.rescue >= 0
+	if err := delegate(l.idBase); err != nil {
+		f.close()
+		return f, err
+	}
+	return f, nil
 }
 
 func (l *launcher) spec(userns int) *rootfs.Spec {

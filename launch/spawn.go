@@ -25,7 +25,7 @@ type child struct {
 // namespace of its own and clones cocker-init from it. The thread is never
 // unlocked: the runtime ends it with the goroutine, and its namespace goes too.
 // fillIn, unless nil, is given the root before that.
-func spawnInit(spec *rootfs.Spec, flags uintptr, plan *handoff.Plan, fillIn func(root *os.File) error) (*child, error) {
+func spawnInit(spec *rootfs.Spec, flags uintptr, plan *handoff.Plan, sessions forSessions, fillIn func(root *os.File) error) (*child, error) {
 	type result struct {
 		child *child
 		err   error
@@ -33,14 +33,14 @@ func spawnInit(spec *rootfs.Spec, flags uintptr, plan *handoff.Plan, fillIn func
 	results := make(chan result, 1)
 	go func() {
 		runtime.LockOSThread()
-		child, err := assembleAndClone(spec, flags, plan, fillIn)
+		child, err := assembleAndClone(spec, flags, plan, sessions, fillIn)
 		results <- result{child, err}
 	}()
 	r := <-results
 	return r.child, r.err
 }
 
-func assembleAndClone(spec *rootfs.Spec, flags uintptr, plan *handoff.Plan, fillIn func(root *os.File) error) (*child, error) {
+func assembleAndClone(spec *rootfs.Spec, flags uintptr, plan *handoff.Plan, sessions forSessions, fillIn func(root *os.File) error) (*child, error) {
 	notify, err := notifyConnection(plan)
 	if err != nil {
 		return nil, err
@@ -61,10 +61,9 @@ func assembleAndClone(spec *rootfs.Spec, flags uintptr, plan *handoff.Plan, fill
 	}
 	defer theirs.Close()
 	c := &child{channel: handoff.NewLauncher(ours), notes: notes}
-	files := []uintptr{0, 1, 2, theirs.Fd()}
-	if notify >= 0 {
-		files = append(files, uintptr(notify))
-	}
+	// A descriptor of -1 stays closed.
+	files := []uintptr{0, 1, 2, handoff.ChannelFD: theirs.Fd(), handoff.NotifyFD: uintptr(notify),
+		handoff.ControlFD: uintptr(sessions.control), handoff.RescueFD: uintptr(sessions.rescue)}
 	c.pid, err = syscall.ForkExec(handoff.StageInit, []string{"cocker-init"}, &syscall.ProcAttr{
 		Files: files,
 		Sys: &syscall.SysProcAttr{

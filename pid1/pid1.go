@@ -1,8 +1,9 @@
 // Package pid1 is the container's init: it completes the root file system that
 // the launcher has assembled, starts the command as the right user with the
 // right capabilities, forwards signals, reaps orphans and ends with the command's
-// exit status. It runs inside the container's namespaces, as its root. It may
-// import internal/handoff and internal/linux, and little else: its memory stays.
+// exit status. It runs inside the container's namespaces, as its root. A third kind of
+// it serves one session: `cocker exec`, `machinectl shell`. It may import internal/handoff,
+// internal/linux, internal/session and pid1/bus, and little else: its memory stays.
 package pid1
 
 import (
@@ -35,10 +36,14 @@ func Run() int {
 		fmt.Fprintln(os.Stderr, "cocker-init: close_range:", err)
 		return exitFailed
 	}
+	if os.Getenv(sessionVariable) != "" {
+		return runSession()
+	}
 	channel := handoff.NewInit(os.NewFile(handoff.ChannelFD, "launcher"))
 	receive, begin := channel.ReceivePlan, complete
 	if fd, second := keptPlan(); second {
-		receive, begin = func() (*handoff.Plan, error) { return readKept(fd) }, start
+		receive = func() (*handoff.Plan, error) { return readKept(fd) }
+		begin = func(plan *handoff.Plan, channel *handoff.Init) (int, error) { return start(plan, channel, fd) }
 	}
 	plan, err := receive()
 	if err != nil {
@@ -75,8 +80,9 @@ func complete(plan *handoff.Plan, channel *handoff.Init) (status int, err error)
 	return exitCommand, runAsInit(plan, command, channel)
 }
 
-// start is the second stage: it starts the command and supervises it.
-func start(plan *handoff.Plan, channel *handoff.Init) (status int, err error) {
+// start is the second stage: it starts the command and supervises it. kept is the
+// descriptor of the plan.
+func start(plan *handoff.Plan, channel *handoff.Init, kept int) (status int, err error) {
 	for _, phase := range []func(*handoff.Plan) error{dieWithCaller, protectInit} {
 		if err := phase(plan); err != nil {
 			return exitFailed, err
@@ -90,7 +96,7 @@ func start(plan *handoff.Plan, channel *handoff.Init) (status int, err error) {
 		return exitFailed, err
 	}
 	// systemd and machined are told of the container while supervise prepares.
-	return supervise(plan, command, channel)
+	return supervise(plan, command, channel, kept)
 }
 
 // runAsInit makes the command PID 1. The launcher looks whether the caller is still

@@ -37,25 +37,32 @@ func enterSecondStage(plan *handoff.Plan) error {
 	if plan.Announce != "" {
 		inherited = append(inherited, handoff.NotifyFD)
 	}
+	if plan.Sessions {
+		inherited = append(inherited, handoff.ControlFD)
+	}
+	if plan.Rescue {
+		inherited = append(inherited, handoff.RescueFD)
+	}
 	for _, fd := range inherited {
 		if _, err := unix.FcntlInt(fd, unix.F_SETFD, 0); err != nil {
 			return fmt.Errorf("keep descriptor %d: %w", fd, err)
 		}
 	}
-	err = syscall.Exec("/proc/self/exe", []string{"cocker-init"}, []string{planVariable + "=" + strconv.Itoa(int(kept.Fd()))})
+	err = syscall.Exec("/proc/self/exe", []string{"cocker-init"}, []string{planVariable + "=" + strconv.Itoa(int(kept.Fd())), oneProcessor, smallHeap})
 	return fmt.Errorf("execute cocker-init again: %w", err)
 }
 
-// keepPlan returns a file in memory with the plan.
+// keepPlan returns a file in memory with the plan, which nobody can change any more:
+// sessions read it, too.
 func keepPlan(plan *handoff.Plan) (*os.File, error) {
-	fd, err := unix.MemfdCreate("plan", unix.MFD_CLOEXEC)
+	fd, err := unix.MemfdCreate("plan", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
 		return nil, fmt.Errorf("keep the plan: %w", err)
 	}
 	file := os.NewFile(uintptr(fd), "plan")
 	err = handoff.NewLauncher(file).SendPlan(plan)
 	if err == nil {
-		_, err = file.Seek(0, io.SeekStart)
+		_, err = unix.FcntlInt(file.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_WRITE|unix.F_SEAL_GROW|unix.F_SEAL_SHRINK|unix.F_SEAL_SEAL)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("keep the plan: %w", err), file.Close())
@@ -70,8 +77,27 @@ func keptPlan() (fd int, ok bool) {
 	return fd, err == nil
 }
 
+// readKept reads the plan and leaves the descriptor open, at any offset.
 func readKept(fd int) (*handoff.Plan, error) {
-	file := handoff.NewInit(os.NewFile(uintptr(fd), "plan"))
-	defer file.Close()
-	return file.ReceivePlan()
+	return handoff.ReadPlan(io.NewSectionReader(keptFile(fd), 0, maxPlan))
 }
+
+// maxPlan bounds the plan: its environment and command passed through execve(2).
+const maxPlan = 16 << 20
+
+type keptFile int
+
+func (fd keptFile) ReadAt(p []byte, offset int64) (int, error) {
+	n, err := unix.Pread(int(fd), p, offset)
+	if n == 0 && err == nil {
+		return 0, io.EOF
+	}
+	return max(n, 0), err
+}
+
+// oneProcessor is an environment variable of the Go runtime: what init does it does
+// one after the other, and each processor more costs memory and threads.
+const oneProcessor = "GOMAXPROCS=1"
+
+// smallHeap is another: garbage is collected when there is 1 MiB of it, not 4.
+const smallHeap = "GOGC=25"

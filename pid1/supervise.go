@@ -36,11 +36,12 @@ type supervisor struct {
 	stopping bool
 	restart  bool
 	deadline <-chan time.Time // SIGKILL for the command
+	sessions *sessions
 }
 
 // supervise starts the command when the launcher says so, and returns its exit
 // status when nothing of the container is left.
-func supervise(plan *handoff.Plan, command *command, channel *handoff.Init) (int, error) {
+func supervise(plan *handoff.Plan, command *command, channel *handoff.Init, kept int) (int, error) {
 	signals := listen() // before the command starts: its end must not be missed
 	forward, err := newForwarder(plan)
 	if err != nil {
@@ -63,8 +64,9 @@ func supervise(plan *handoff.Plan, command *command, channel *handoff.Init) (int
 		return exitFailed, err
 	}
 	forward.run()
-	s := &supervisor{plan: plan, pid: pid}
+	s := &supervisor{plan: plan, pid: pid, sessions: openSessions(plan, kept)}
 	s.wait(signals)
+	s.sessions.close()
 	s.endOthers(signals)
 	output.drain()
 	return s.exitStatus(), nil

@@ -19,6 +19,8 @@ type identity struct {
 	uid, gid uint32
 	groups   []uint32
 	home     string
+	name     string // "": a number without an entry
+	shell    string // "": the entry has none
 }
 
 // maxID is the highest id that the container's user namespace maps.
@@ -89,7 +91,10 @@ func resolveUser(user, passwd string) (id *identity, name string, err error) {
 		if fields[field] != want {
 			continue
 		}
-		id := &identity{home: fields[5]}
+		id := &identity{home: fields[5], name: fields[0]}
+		if len(fields) > 6 {
+			id.shell = fields[6]
+		}
 		if id.uid, err = parseID(fields[2]); err != nil {
 			return nil, "", fmt.Errorf("user %q in the container's /etc/passwd: %w", user, err)
 		}
@@ -97,6 +102,9 @@ func resolveUser(user, passwd string) (id *identity, name string, err error) {
 			return nil, "", fmt.Errorf("user %q in the container's /etc/passwd: %w", user, err)
 		}
 		return id, fields[0], nil
+	}
+	if user == "root" { // an image need not say who that is
+		return &identity{home: "/", name: user}, user, nil
 	}
 	if numberErr != nil {
 		return nil, "", fmt.Errorf("user %q is not in the container's /etc/passwd", user)

@@ -25,6 +25,7 @@ type Writable struct {
 // links on them are followed as in the container.
 type Filled struct {
 	Files  []string                       // written whole at every start
+	Links  map[string]string              // symbolic links made where nothing was, and where they lead
 	Points []string                       // where something is mounted
 	Edited map[string]func([]byte) []byte // what is left of a file without that
 }
@@ -260,6 +261,11 @@ func (w *walker) leaf(dir place, base string, st unix.Stat_t, there found, exist
 	if w.sink.ignores(name, st) {
 		return nil
 	}
+	if target, ok := w.filled.links[clean(name)]; ok && !exists && st.Mode&unix.S_IFMT == unix.S_IFLNK {
+		if link, err := readlink(dir.fd, base); err != nil || link == target {
+			return err
+		}
+	}
 	if st.Mode&unix.S_IFMT == unix.S_IFREG {
 		key := clean(name)
 		empty := st.Size == 0 && st.Uid == 0 && st.Gid == 0
@@ -373,11 +379,12 @@ func (w *walker) hidden(dir place, names []string, below level) error {
 type filled struct {
 	files, points map[string]bool
 	edited        map[string]func([]byte) []byte
+	links         map[string]string
 	touched       map[string]bool // directories in which something was made
 }
 
 func (f Filled) resolve(root level) (filled, error) {
-	r := filled{map[string]bool{}, map[string]bool{}, map[string]func([]byte) []byte{}, map[string]bool{}}
+	r := filled{map[string]bool{}, map[string]bool{}, map[string]func([]byte) []byte{}, map[string]string{}, map[string]bool{}}
 	add := func(name string, to func(clean string)) error {
 		clean, err := root.resolve(name)
 		if err != nil || clean == "" {
@@ -391,6 +398,17 @@ func (f Filled) resolve(root level) (filled, error) {
 	for _, name := range f.Files {
 		if err := add(name, func(c string) { r.files[c] = true }); err != nil {
 			return r, err
+		}
+	}
+	for name, target := range f.Links { // the link itself is not followed
+		dir, err := root.resolve(path.Dir(name))
+		if err != nil {
+			return r, err
+		}
+		if dir != "" {
+			r.links[path.Join(dir, path.Base(name))] = target
+			r.addPoint(dir)
+			r.touched[dir] = true
 		}
 	}
 	for name, edit := range f.Edited {

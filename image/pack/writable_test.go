@@ -345,6 +345,7 @@ func TestWhatAStartFillsInIsLeftOut(t *testing.T) {
 	w := world{needRoot(t)}
 	l := Writable{Upper: w.path("upper"), Below: []string{w.path("low")}, Filled: Filled{
 		Files:  []string{"/etc/hostname", "/link/id"},
+		Links:  map[string]string{"/link/run": "/run", "/var/mine": "/run"},
 		Points: []string{"/proc", "/srv/www/data", "/run/lock/../x", "/file", "/mine"},
 		Edited: map[string]func([]byte) []byte{"/etc/hosts": func(old []byte) []byte {
 			_, after, _ := bytes.Cut(old, []byte("#\n"))
@@ -353,6 +354,9 @@ func TestWhatAStartFillsInIsLeftOut(t *testing.T) {
 	}}
 	makeFiles(t, w.dir, "low/etc/passwd", "low/var/x")
 	if err := errors.Join(os.Symlink("/var", w.path("low/link")), os.WriteFile(w.path("low/etc/hosts"), []byte("#\nbelow\n"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.MkdirAll(w.path("upper/var"), 0o755), os.Symlink("/run", w.path("upper/var/run"))); err != nil {
 		t.Fatal(err)
 	}
 	fill := func(hosts string) {
@@ -378,16 +382,16 @@ func TestWhatAStartFillsInIsLeftOut(t *testing.T) {
 	// What is somebody's own stays: beside a mount point, at one, in the edited file.
 	fill("block\n#\nown\n")
 	makeFiles(t, w.dir, "upper/srv/own")
-	if err := errors.Join(os.Chown(w.path("upper/mine"), 3, 4), write(w.path("upper/file"), "x", 0o644), os.Remove(w.path("upper/etc/hostname")), os.Symlink("x", w.path("upper/etc/hostname"))); err != nil {
+	if err := errors.Join(os.Chown(w.path("upper/mine"), 3, 4), write(w.path("upper/file"), "x", 0o644), os.Remove(w.path("upper/etc/hostname")), os.Symlink("x", w.path("upper/etc/hostname")), os.Symlink("/elsewhere", w.path("upper/var/mine"))); err != nil {
 		t.Fatal(err)
 	}
 	got, _ := packed(t, l)
-	want := []string{"5 ./ 0:0", "5 ./etc/ 0:0", "2 ./etc/hostname 0:0", "0 ./etc/hosts 0:0 own", "0 ./file 0:0 x", "5 ./mine/ 3:4", "5 ./srv/ 0:0", "0 ./srv/own 0:0 upper/srv/own"}
+	want := []string{"5 ./ 0:0", "5 ./etc/ 0:0", "2 ./etc/hostname 0:0", "0 ./etc/hosts 0:0 own", "0 ./file 0:0 x", "5 ./mine/ 3:4", "5 ./srv/ 0:0", "0 ./srv/own 0:0 upper/srv/own", "5 ./var/ 0:0", "2 ./var/mine 0:0"}
 	if !slices.Equal(got, want) {
 		t.Errorf("entries\n%q\nwant\n%q", got, want)
 	}
 	changes, err := l.Changes(t.Context())
-	if want := "[{C /etc} {A /etc/hostname} {C /etc/hosts} {A /file} {A /mine} {A /srv} {A /srv/own}]"; err != nil || fmt.Sprint(changes) != want {
+	if want := "[{C /etc} {A /etc/hostname} {C /etc/hosts} {A /file} {A /mine} {A /srv} {A /srv/own} {C /var} {A /var/mine}]"; err != nil || fmt.Sprint(changes) != want {
 		t.Errorf("changes\n%v, %v\nwant\n%s", changes, err, want)
 	}
 }

@@ -12,14 +12,16 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 )
 
-// The exit statuses of cocker itself. "cocker run" ends with that of its
-// container, and with exitRun when there was none to end.
+// The exit statuses of cocker itself. "cocker run" ends with that of its container,
+// "cocker exec" with that of its command, and both with exitRun when there was none
+// to end.
 const (
 	exitFailure = 1
 	exitRun     = 125 // as docker, podman and chroot(1) have it
@@ -37,6 +39,12 @@ type streams struct {
 type exitError int
 
 func (e exitError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// statusError is an error with an exit status of its own.
+type statusError struct {
+	status int
+	error
+}
 
 // Run runs the command line args of the program of that version and returns its
 // exit status.
@@ -96,7 +104,7 @@ func addCompletion(root *cobra.Command) {
 func commands() []func(*streams) *cobra.Command {
 	return []func(*streams) *cobra.Command{
 		checkCommand, createCommand, runCommand, psCommand, startCommand, stopCommand, restartCommand,
-		killCommand, rmCommand, inspectCommand, logsCommand, cpCommand, exportCommand, copyAgentCommand, diffCommand, commitCommand, checkoutCommand, imageCommand, volumeCommand, systemCommand, versionCommand,
+		killCommand, execCommand, shellCommand, sessionsCommand, rmCommand, inspectCommand, logsCommand, cpCommand, exportCommand, copyAgentCommand, diffCommand, commitCommand, checkoutCommand, imageCommand, volumeCommand, systemCommand, versionCommand,
 		pullBeforeStartCommand, renderCommand, renderAgentCommand,
 	}
 }
@@ -122,7 +130,11 @@ func report(w io.Writer, command *cobra.Command, err error) int {
 	for line := range strings.SplitSeq(err.Error(), "\n") {
 		fmt.Fprintln(w, oneLine(prefix+line))
 	}
-	if command.Name() == "run" {
+	var failure *statusError
+	switch {
+	case errors.As(err, &failure):
+		return failure.status
+	case slices.Contains([]string{"run", "exec", "shell"}, command.Name()):
 		return exitRun
 	}
 	return exitFailure

@@ -17,6 +17,8 @@ import (
 const (
 	ChannelFD = 3 // the stream socket to the launcher
 	NotifyFD  = 4 // a datagram socket connected to systemd's notification socket; only with Plan.Announce
+	ControlFD = 5 // the socket that listens for sessions; only with Plan.Sessions
+	RescueFD  = 6 // the host's busybox, for sessions without a shell; only with Plan.Rescue
 )
 
 // Paths inside the launcher's stage, the root that cocker-init starts in.
@@ -28,6 +30,14 @@ const (
 // NotifySocket is the path in the container of the socket for sd_notify(3), as
 // the container interface of systemd names it.
 const NotifySocket = "/run/host/notify"
+
+// Where machined looks for a container's system bus: by the old name of /run, which
+// init makes a link where an image has none.
+const (
+	BusSocket    = "/run/dbus/system_bus_socket"
+	OldRun       = "/var/run"
+	OldBusSocket = OldRun + "/dbus/system_bus_socket"
+)
 
 // Plan is all that cocker-init needs to know of its container. It is sent once.
 type Plan struct {
@@ -45,6 +55,8 @@ type Plan struct {
 	OwnNetwork    bool // the network namespace is the container's own
 	HostSys       bool // /sys is the host's already
 	ForwardNotify bool // init passes on what the command sends to NotifySocket
+	Sessions      bool // init takes requests for sessions
+	Rescue        bool // there is a shell for images without one
 
 	// Announce is what init, as the unit's main process by then, tells systemd
 	// when the command runs; "": there is no unit that waits for it.
@@ -129,8 +141,13 @@ func NewInit(file *os.File) *Init {
 }
 
 // ReceivePlan reads the plan.
-func (i *Init) ReceivePlan() (*Plan, error) {
-	line, err := i.reader.ReadBytes('\n')
+func (i *Init) ReceivePlan() (*Plan, error) { return receivePlan(i.reader) }
+
+// ReadPlan reads a plan that was kept.
+func ReadPlan(r io.Reader) (*Plan, error) { return receivePlan(bufio.NewReader(r)) }
+
+func receivePlan(reader *bufio.Reader) (*Plan, error) {
+	line, err := reader.ReadBytes('\n')
 	if err != nil {
 		return nil, fmt.Errorf("read plan: %w", err)
 	}

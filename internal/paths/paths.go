@@ -20,6 +20,7 @@ const (
 	Registries = "/etc/cocker/registries.toml" // how registries are reached
 	Stage      = Runtime + "/stage"            // where root file systems are assembled, each in a mount namespace of its own
 	Running    = Runtime + "/state"            // one file for each running container
+	Control    = Runtime + "/control"          // one socket for each container that takes sessions; root's alone
 )
 
 // ConfigDirs are the directories that hold containers/NAME.toml; the first one

@@ -1,0 +1,52 @@
+package launch
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cocker/cocker/internal/linux"
+	"github.com/cocker/cocker/internal/paths"
+)
+
+// ControlSocket is the path on the host of the socket on which a container's init
+// takes requests for sessions. The directory is root's alone, and the container, which
+// sees neither, only has the descriptor that listens.
+func ControlSocket(container string) string { return filepath.Join(paths.Control, container) }
+
+// controlBacklog is how many sessions may be asked for at once (listen(2)).
+const controlBacklog = 128
+
+// listenControl makes the socket.
+func listenControl(container string) (fd int, err error) {
+	if err := os.MkdirAll(paths.Control, 0o700); err != nil {
+		return -1, fmt.Errorf("control socket: %w", err)
+	}
+	fd, err = unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return -1, fmt.Errorf("control socket: %w", err)
+	}
+	path := ControlSocket(container)
+	err = errors.Join(
+		ignoreMissing(os.Remove(path)), // of a container whose cleanup was killed
+		unix.Bind(fd, &unix.SockaddrUnix{Name: path}),
+		os.Chmod(path, 0o600),
+		unix.Listen(fd, controlBacklog),
+	)
+	if err != nil {
+		return -1, errors.Join(fmt.Errorf("control socket %q: %w", path, err), unix.Close(fd))
+	}
+	return fd, nil
+}
+
+// delegate lets the container's root move its processes between the cgroups below that
+// of its unit, in which this process is: clone(2) with CLONE_INTO_CGROUP asks for write
+// permission on cgroup.procs of both and of the ancestor they share (cgroups(7),
+// "Delegation containment"). The container itself only sees a cgroup file system that
+// is read-only.
+func delegate(idBase uint32) error {
+	return linux.DelegateCgroup(linux.CgroupPath(ownCgroup()), int(idBase))
+}
