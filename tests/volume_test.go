@@ -61,7 +61,7 @@ func TestVolumes(t *testing.T) {
 		if got := h.Run(t, "cocker volume rm --force db"); got.ExitCode == 0 || !strings.Contains(got.Stderr, "db is mounted by a, b") {
 			t.Errorf("rm: %+v", got)
 		}
-		h.MustRun(t, "cocker rm -f a b first && cocker image rm data:1")
+		h.MustRun(t, "cocker rm -f a b first linked new && cocker image rm data:1")
 		if got := output(t, h, "after", "image = 'demo'\n"+sh("cat /data/a; (echo x >/data/x) 2>&1; id -u >/data/x || echo refused")+
 			"[[mount]]\ntype = 'volume'\nsource = 'db'\ntarget = '/data'\nread_only = true\n"); !strings.HasPrefix(got, "from a\n") || !strings.Contains(got, "Read-only file system") || !strings.HasSuffix(got, "refused") {
 			t.Errorf("a later one, read-only, says %q", got)
