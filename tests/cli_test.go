@@ -97,7 +97,8 @@ func TestImageCommands(t *testing.T) {
 		}
 		h.MustRun(t, "cocker rm -f user")
 		// What a stopped container wrote would be of no use without its image.
-		h.MustRun(t, "cocker create once tree:1 >/dev/null && cocker start once; ! systemctl is-active cocker@once")
+		h.MustRun(t, "cocker create once tree:1 >/dev/null && cocker start once")
+		h.WaitFor(t, eventually, "the container's end", `[ "$(systemctl show -P ActiveState cocker@once)" = inactive ]`)
 		if r := h.Run(t, "cocker image rm tree:1 tree:2"); r.ExitCode != 1 || !strings.Contains(r.Stderr, `what container once has written stands on it; remove the container first ("cocker rm once")`) {
 			t.Errorf("rm of an image with a layer on it: %d, %s", r.ExitCode, r.Stderr)
 		}

@@ -275,7 +275,7 @@ func TestFilledInFilesStayInTheImage(t *testing.T) {
 	onCleanHost(t, func(t *testing.T, h *host.Host) {
 		h.MustRun(t, `mkdir -p /srv/private && echo secret >/srv/private/conf && echo mine >/srv/hosts && mkdir -p /tmp/lead/etc &&
 			ln -s /data/conf /tmp/lead/etc/hostname && cocker image import /tmp/lead lead:1 && rm -r /tmp/lead`)
-		defer h.MustRun(t, "rm -r /srv/private /srv/hosts && cocker image rm lead:1")
+		defer h.MustRun(t, "rm -r /srv/private /srv/hosts && cocker image rm --force lead:1")
 		got := output(t, h, "lead", `images = ['demo', 'lead:1']
 			mount = [{ type = 'bind', source = '/srv/private', target = '/data' }, { type = 'bind', source = '/srv/hosts', target = '/etc/hosts', read_only = true }]`+"\n"+
 			sh("cat /data/conf /etc/hosts; (echo owned >/data/conf) 2>/dev/null || echo refused; stat -c %u /data/conf"))
