@@ -248,11 +248,13 @@ func prepareBootOrder(t *testing.T, h *host.Host) {
 	t.Helper()
 	keepJournal(t, h)
 	const install = "[install]\nwanted_by = ['multi-user.target']\n"
+	// As "nofail" in fstab(5): not before local-fs.target, which the disk's service comes after.
+	const later = "DefaultDependencies=no\nConflicts=umount.target\nBefore=umount.target\n"
 	for path, text := range map[string]string{
 		// A disk that takes its time, and is neither waited for nor wanted by the boot.
 		"slow-disk.service":  "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sh -c 'sleep 2; mkdir -p /mnt/.real/sub; echo real >/mnt/.real/sub/file'\n",
-		"mnt-slow.mount":     "[Unit]\nRequires=slow-disk.service\nAfter=slow-disk.service\n[Mount]\nWhat=/mnt/.real\nWhere=/mnt/slow\nType=none\nOptions=bind\n",
-		"mnt-auto.mount":     "[Unit]\nRequires=slow-disk.service\nAfter=slow-disk.service\n[Mount]\nWhat=/mnt/.real\nWhere=/mnt/auto\nType=none\nOptions=bind\n",
+		"mnt-slow.mount":     "[Unit]\n" + later + "Requires=slow-disk.service\nAfter=slow-disk.service\n[Mount]\nWhat=/mnt/.real\nWhere=/mnt/slow\nType=none\nOptions=bind\n",
+		"mnt-auto.mount":     "[Unit]\n" + later + "Requires=slow-disk.service\nAfter=slow-disk.service\n[Mount]\nWhat=/mnt/.real\nWhere=/mnt/auto\nType=none\nOptions=bind\n",
 		"mnt-auto.automount": "[Automount]\nWhere=/mnt/auto\n[Install]\nWantedBy=multi-user.target\n",
 	} {
 		h.WriteFile(t, "/etc/systemd/system/"+path, text, 0o644)
