@@ -22,7 +22,8 @@ import (
 // sessionCgroup is the cgroup of one session, session-N below that of the container's
 // unit. What is known of the session is an attribute of it, so that it is gone with the
 // cgroup whoever dies. A process that uses a session's cgroup holds a shared flock(2)
-// on it; one that nobody holds and that is empty is removed by who comes next.
+// on it; one that nobody holds and that is empty is removed by who comes next. That is not
+// rare: the last of a session's processes may end a moment after the command.
 type sessionCgroup struct {
 	container string // directory of the container's cgroup
 	path      string

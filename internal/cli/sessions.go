@@ -59,6 +59,7 @@ func listSessions(names []string) ([]sessionInfo, error) {
 		if err != nil {
 			continue // it has ended meanwhile
 		}
+		sweepSessions(parent)
 		for _, path := range sessionDirectories(parent) {
 			if about, ok := readSession(path); ok {
 				list = append(list, about)
