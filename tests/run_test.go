@@ -191,7 +191,7 @@ func TestKilledClientLeavesNothing(t *testing.T) {
 			}
 			_ = cmd.Wait()
 			if options == nil {
-				h.WaitFor(t, eventually, "the lease is free", `[ ! -e /run/cocker/networks/cocker0/by-name/orphan ]`)
+				h.WaitFor(t, eventually, "the lease is free", `[ ! -L /run/cocker/networks/cocker0/by-name/orphan ]`)
 				h.MustRun(t, "cocker rm orphan")
 			}
 			nothingLeft(t, h)

@@ -179,6 +179,26 @@ func forget(name string) error {
 	return nil
 }
 
+// awaitEarlier waits for the cleanup after an earlier container of the name, which may
+// not be over although its data is gone. A unit that is stopping is one that the new
+// container would want in vain: in the mode "fail" systemd leaves such a job out
+// (transaction_minimize_impact in core/transaction.c, systemd 252), and nothing would
+// clean up after it.
+func awaitEarlier(ctx context.Context, m *scope.Manager, name string, remove bool) error {
+	after := units.Cleanup(name)
+	if remove {
+		after = units.Removal(name)
+	}
+	u, err := m.Unit(ctx, after)
+	if err != nil || u.ActiveState == "inactive" || u.ActiveState == "failed" {
+		return nil
+	}
+	if err := m.Stop(ctx, after); err != nil && !errors.Is(err, scope.ErrNotFound) {
+		return fmt.Errorf("wait for the cleanup after an earlier container %s: %w", name, err)
+	}
+	return nil
+}
+
 // serviceDirectives are those of the transient service: what cocker@.service
 // says, what the generator would have written, and that nothing of the unit
 // stays when it has ended.

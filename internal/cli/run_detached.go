@@ -19,6 +19,9 @@ func runDetached(ctx context.Context, s *streams, systemd func() (*scope.Manager
 		return err
 	}
 	defer m.Close()
+	if err := awaitEarlier(ctx, m, c.Name, o.remove); err != nil {
+		return err
+	}
 	unit, began := units.TransientService(c.Name), time.Now()
 	err = m.StartTransientService(ctx, unit, serviceDirectives(c, o.remove))
 	if err != nil {

@@ -150,6 +150,9 @@ func (f *foreground) startLauncher() (err error) {
 
 // enterScope puts the launcher into a new scope.
 func (f *foreground) enterScope(ctx context.Context, m *scope.Manager, remove bool) error {
+	if err := awaitEarlier(ctx, m, f.container.Name, remove); err != nil {
+		return err
+	}
 	return m.StartTransientScope(ctx, units.Scope(f.container.Name), []int{f.launcher.Process.Pid}, scopeDirectives(f.container, remove))
 }
 
