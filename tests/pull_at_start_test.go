@@ -41,7 +41,7 @@ func startSlowLine(t *testing.T, h *host.Host) {
 	t.Helper()
 	h.MustRun(t, `cat >/root/registry/relay <<-'end'
 			#!/bin/sh
-			socat - TCP:127.0.0.1:5000 | { dd bs=16k count=12 status=none; until [ -e /root/registry/open ]; do sleep 0.1; done; cat; }
+			socat - TCP:127.0.0.1:5000 | { dd bs=1 count=200000 status=none; until [ -e /root/registry/open ]; do sleep 0.1; done; cat; }
 		end
 		chmod +x /root/registry/relay
 		systemd-run --quiet --unit=test-relay socat TCP-LISTEN:5001,bind=127.0.0.1,reuseaddr,fork EXEC:/root/registry/relay
