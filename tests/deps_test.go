@@ -57,7 +57,7 @@ func TestPackagesSeeOnlyWhatIsBelow(t *testing.T) {
 		{"scope", []string{"units"}, "it starts what others have decided on"},
 		{"image/manifest", []string{"image"}, "what a manifest says is data, wherever it is from"},
 		{"image/transfer", []string{"image", "image/importer", "image/manifest"}, "it gets images from anywhere"},
-		{"image/archive", []string{"image", "image/importer", "image/internal/durable", "image/manifest", "image/unpack"}, "it reads and writes files, and knows nothing of containers"},
+		{"image/archive", []string{"image", "image/importer", "image/internal/durable", "image/manifest", "image/pack", "image/unpack"}, "it reads and writes files, and knows nothing of containers"},
 		{"image/registry", []string{"config", "image", "image/manifest", "image/transfer"}, "it moves images and knows nothing of containers"},
 		{"image/sshrepo", []string{"config", "image", "image/manifest", "image/transfer"}, "as image/registry"},
 		{"image/derive", []string{"image", "image/importer", "image/pack", "image/unpack"}, "it makes images of images and knows nothing of containers"},

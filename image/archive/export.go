@@ -23,14 +23,22 @@ const (
 	OCIArchive    Format = "oci-archive"    // the tar of a layout; "docker load" reads it too
 	DockerArchive Format = "docker-archive" // as "docker save" wrote it before version 25, with uncompressed layers
 	OCIDir        Format = "oci-dir"        // a layout in a directory
+	Tar           Format = "tar"            // the files of one image, without what it says about itself
+	Dir           Format = "dir"            // the same in a directory
 )
 
 // Formats lists them, the default first.
-func Formats() []Format { return []Format{OCIArchive, DockerArchive, OCIDir} }
+func Formats() []Format { return []Format{OCIArchive, DockerArchive, OCIDir, Tar, Dir} }
+
+// InDirectory says whether a format is a directory, and not a file.
+func (f Format) InDirectory() bool { return f == OCIDir || f == Dir }
 
 // Export writes images as one archive. The same images give the same bytes. After an
 // error what was written is of no use.
 func Export(ctx context.Context, store *image.Store, refs []string, w io.Writer, format Format, progress func(bytes int64)) error {
+	if format == Tar {
+		return exportTree(ctx, store, refs, w, progress)
+	}
 	out := &tarSink{tar: tar.NewWriter(w)}
 	if err := export(ctx, store, refs, out, format, progress); err != nil {
 		return err

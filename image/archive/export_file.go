@@ -15,8 +15,8 @@ import (
 	"github.com/cocker/cocker/image/internal/durable"
 )
 
-// ExportTo writes images to a file, or for OCIDir to a directory that does not exist
-// or is empty. It is there, whole and durable, when ExportTo returns; after an error
+// ExportTo writes images to a file, or for OCIDir and Dir to a directory that does not
+// exist or is empty. It is there, whole and durable, when ExportTo returns; after an error
 // what was there before still is.
 func ExportTo(ctx context.Context, store *image.Store, refs []string, path string, format Format, progress func(bytes int64)) (err error) {
 	defer func() {
@@ -24,13 +24,16 @@ func ExportTo(ctx context.Context, store *image.Store, refs []string, path strin
 			err = fmt.Errorf("export to %s: %w", path, err)
 		}
 	}()
-	if format == OCIDir {
-		return exportDir(ctx, store, refs, path, progress)
+	switch format {
+	case OCIDir:
+		return exportDir(path, func(dir string) error { return export(ctx, store, refs, dirSink(dir), format, progress) })
+	case Dir:
+		return exportDir(path, func(dir string) error { return unpackTree(ctx, store, refs, dir, progress) })
 	}
 	info, err := os.Stat(path)
 	if err == nil && !info.Mode().IsRegular() {
 		if info.IsDir() {
-			return errors.New("it is a directory; name a file, or choose --format oci-dir")
+			return errors.New("it is a directory; name a file, or choose --format oci-dir or dir")
 		}
 		return exportSpecial(ctx, store, refs, path, format, progress)
 	}
@@ -68,7 +71,7 @@ func exportStream(ctx context.Context, store *image.Store, refs []string, w io.W
 	return big.Flush()
 }
 
-func exportDir(ctx context.Context, store *image.Store, refs []string, path string, progress func(int64)) error {
+func exportDir(path string, fill func(dir string) error) error {
 	if entries, err := os.ReadDir(path); err == nil && len(entries) > 0 {
 		return errors.New("it is there, and not empty")
 	}
@@ -77,8 +80,7 @@ func exportDir(ctx context.Context, store *image.Store, refs []string, path stri
 	if err != nil {
 		return err
 	}
-	err = export(ctx, store, refs, dirSink(dir), OCIDir, progress)
-	if err == nil {
+	if err = fill(dir); err == nil {
 		err = syncAll(dir)
 	}
 	if err == nil {

@@ -35,7 +35,7 @@ create", whose flags it takes. A container that exists, or data of one, is never
 touched. If the command fails or is killed, there is no container.`,
 		Example: `  cocker checkout web:1.0 edit
   cocker start edit
-  nsenter -a -t $(systemctl show -P MainPID cocker@edit) sh
+  cocker shell edit
   cocker diff edit && cocker commit edit web:1.1 && cocker rm -f edit`,
 		Args:              cobra.MinimumNArgs(2),
 		ValidArgsFunction: completeImageAt(0),

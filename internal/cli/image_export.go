@@ -28,14 +28,18 @@ if that is no terminal. The formats are
   containerd read it, and "docker load" of all versions too;
 - docker-archive: as "docker save" wrote it before version 25, with layers that
   are not compressed;
-- oci-dir: an OCI image layout in a directory that does not exist or is empty.
+- oci-dir: an OCI image layout in a directory that does not exist or is empty;
+- tar, dir: the files of one image as a container of it sees them, all layers in
+  one, without command and environment: for systemd-nspawn, "machinectl
+  import-tar" and "docker import".
 
-Everything is checked against its digest. A file that was there is replaced
+Archives are checked against their digests. A file that was there is replaced
 when the new one is complete and on the disk. The same images give the same
 bytes. Cocker image import takes all of it in again.`,
 		Example: `  cocker image export -o web.tar web:1.27 db:16
   cocker image export web | ssh example.com cocker image import -
-  cocker image export --format oci-dir -o ./web web:1.27`,
+  cocker image export --format oci-dir -o ./web web:1.27
+  cocker image export --format dir -o /var/lib/machines/web web:1.27`,
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeImages,
 		RunE: func(c *cobra.Command, refs []string) error {
@@ -66,8 +70,8 @@ func exportFormats() (names []string) {
 func (s *streams) exportImages(ctx context.Context, refs []string, output string, format archive.Format) error {
 	toStdout := output == "" || output == "-"
 	switch {
-	case toStdout && format == archive.OCIDir:
-		return errors.New("a layout needs a directory: name one, -o DIRECTORY")
+	case toStdout && format.InDirectory():
+		return fmt.Errorf("--format %s needs a directory: name one, -o DIRECTORY", format)
 	case toStdout && isTerminal(s.out):
 		return errors.New("this would write an archive to your terminal: name a file, -o FILE, or redirect the output")
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -33,6 +34,7 @@ const (
 	registry  = "127.0.0.1:5000"
 	imageDir  = benchDir + "/images"
 	cockers   = "cocker"
+	unsynced  = "cocker, nothing synced"
 	podmans   = "podman"
 	unpackers = "skopeo+umoci"
 )
@@ -63,6 +65,13 @@ func (g generated) id() string {
 }
 func (g generated) reference() string { return registry + "/" + g.id() + ":1" }
 func (g generated) tar() string       { return imageDir + "/" + g.id() + ".tar" }
+
+// twin is an image like it, for who has it already.
+func (g generated) twin() generated {
+	g.round += 100
+	return g
+}
+
 func (g generated) path(name string) string {
 	return imageDir + "/" + name + "-" + g.id()
 }
@@ -82,6 +91,17 @@ func tools() []tool {
 				return [][]string{{"cocker", "image", "import", g.tar(), "imported:" + g.id()}}
 			},
 			prune: func() [][]string { return [][]string{{"cocker", "image", "prune", "--all"}} },
+		},
+		{
+			// What it costs that a pull survives a power cut: the same, with calls that
+			// do nothing. strace(1) stops the program at these calls only.
+			name: unsynced,
+			pull: func(g generated) [][]string {
+				return [][]string{{
+					"strace", "--follow-forks", "--seccomp-bpf", "--quiet=all", "--output=/dev/null", "--trace=fsync,fdatasync,syncfs",
+					"--inject=fsync,fdatasync,syncfs:retval=0", "cocker", "image", "pull", g.twin().reference(),
+				}}
+			},
 		},
 		{
 			name: podmans,
@@ -138,8 +158,8 @@ func (b *bench) prepareImages(ctx context.Context) error {
 	for round := range b.imageRounds {
 		for _, g := range kinds() {
 			g.round = round
-			if err := g.make(ctx); err != nil {
-				return fmt.Errorf("make an image of %s: %w", g.kind, err)
+			if err := errors.Join(g.make(ctx), g.twin().make(ctx)); err != nil {
+				return fmt.Errorf("make images of %s: %w", g.kind, err)
 			}
 		}
 	}
@@ -220,6 +240,9 @@ func (b *bench) measureImages(ctx context.Context) error {
 	for _, t := range all {
 		if b.imageRounds == 0 {
 			return nil
+		}
+		if t.prune == nil {
+			continue
 		}
 		took, _, err := timedWithMemory(ctx, t.prune())
 		if err != nil {

@@ -72,7 +72,7 @@ func (r *result) writeFigures(b *strings.Builder) {
 	}
 	measures = append(measures, pruneAll)
 	b.WriteByte('\n')
-	r.writeTable(w, []string{cockers, podmans, unpackers}, measures)
+	r.writeTable(w, []string{cockers, unsynced, podmans, unpackers}, measures)
 	w.Flush()
 }
 

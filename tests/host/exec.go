@@ -52,11 +52,21 @@ func localCommand(ctx context.Context, name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
+// tellDelay is how long a command that hangs has to say where.
+const tellDelay = 2 * time.Second
+
+// killGroup ends a command that hangs. SIGQUIT makes a Go program write what each of
+// its goroutines waits for, see os/signal.
 func killGroup(cmd *exec.Cmd) error {
-	if cmd.SysProcAttr.Setpgid || cmd.SysProcAttr.Setsid {
-		return unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
+	if !cmd.SysProcAttr.Setpgid && !cmd.SysProcAttr.Setsid {
+		return cmd.Process.Kill()
 	}
-	return cmd.Process.Kill()
+	group := -cmd.Process.Pid
+	if err := unix.Kill(group, unix.SIGQUIT); err != nil {
+		return err
+	}
+	time.AfterFunc(tellDelay, func() { unix.Kill(group, unix.SIGKILL) })
+	return nil
 }
 
 // Start starts the command in the host.
