@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
+	"time"
 
 	sd "github.com/coreos/go-systemd/v22/dbus"
 	"github.com/godbus/dbus/v5"
@@ -27,6 +29,7 @@ type manager1 interface {
 	KillUnitWithTarget(ctx context.Context, name string, target sd.Who, signal int32) error
 	ResetFailedUnitContext(ctx context.Context, name string) error
 	ReloadContext(ctx context.Context) error
+	ListJobsContext(ctx context.Context) ([]sd.JobStatus, error)
 	ListUnitsByPatternsContext(ctx context.Context, states, patterns []string) ([]sd.UnitStatus, error)
 	GetAllPropertiesContext(ctx context.Context, unit string) (map[string]any, error)
 	DisableUnitFilesContext(ctx context.Context, files []string, runtime bool) ([]sd.DisableUnitFileChange, error)
@@ -195,20 +198,54 @@ func (m *Manager) Disable(ctx context.Context, unit string) (changed bool, err e
 // late result may still arrive after ctx has ended.
 func (m *Manager) wait(ctx context.Context, verb, unit string, enqueue func(done chan<- string) (int, error)) error {
 	done := make(chan string, 1)
-	if _, err := enqueue(done); err != nil {
+	job, err := enqueue(done)
+	if err != nil {
 		return fmt.Errorf("%s %s: %w", verb, unit, translate(err))
 	}
-	select {
-	case result := <-done:
-		if result == "done" {
-			return nil
+	look := time.NewTicker(lookInterval)
+	defer look.Stop()
+	for gone := false; ; {
+		select {
+		case result := <-done:
+			if result == "done" {
+				return nil
+			}
+			return m.jobError(ctx, verb, unit, result)
+		case <-look.C:
+			if gone {
+				return m.unheard(ctx, verb, unit)
+			}
+			gone = !m.queued(ctx, job)
+		case <-m.lost:
+			return fmt.Errorf("%s %s: the connection to systemd broke; the job may go on", verb, unit)
+		case <-ctx.Done():
+			return fmt.Errorf("%s %s: %w; the job goes on", verb, unit, context.Cause(ctx))
 		}
-		return m.jobError(ctx, verb, unit, result)
-	case <-m.lost:
-		return fmt.Errorf("%s %s: the connection to systemd broke; the job may go on", verb, unit)
-	case <-ctx.Done():
-		return fmt.Errorf("%s %s: %w; the job goes on", verb, unit, context.Cause(ctx))
 	}
+}
+
+// lookInterval is how often wait looks whether systemd still has the job.
+const lookInterval = 5 * time.Second
+
+// queued tells whether systemd has a job, or may have it.
+func (m *Manager) queued(ctx context.Context, job int) bool {
+	jobs, err := m.conn.ListJobsContext(ctx)
+	return err != nil || slices.ContainsFunc(jobs, func(j sd.JobStatus) bool { return int(j.Id) == job })
+}
+
+// unheard judges a job that has ended without a word: systemd drops a signal for a
+// client that has too many unread (BUS_WQUEUE_MAX in sd-bus, systemd 252 and 257), as
+// after a daemon-reload, which announces every unit anew.
+func (m *Manager) unheard(ctx context.Context, verb, unit string) error {
+	state, err := m.Unit(ctx, unit)
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", verb, unit, err)
+	}
+	ended := !state.Running() && state.ActiveState != "failed" && (state.Result == "" || state.Result == "success")
+	if verb == "stop" && !state.Running() || verb != "stop" && (state.Running() || ended) {
+		return nil
+	}
+	return &JobError{Verb: verb, Unit: unit, Result: "failed", State: state}
 }
 
 func (m *Manager) jobError(ctx context.Context, verb, unit, result string) error {

@@ -3,8 +3,10 @@ package scope
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	sd "github.com/coreos/go-systemd/v22/dbus"
@@ -17,6 +19,7 @@ type fake struct {
 	manager1
 	result     string // "": the job never ends
 	properties map[string]any
+	queued     bool    // the job is still in the queue
 	transient  []error // what each StartTransientUnit answers
 	calls      []string
 }
@@ -31,6 +34,10 @@ func (f *fake) job(call string, done chan<- string) (int, error) {
 
 func (f *fake) StartUnitContext(_ context.Context, name, mode string, done chan<- string) (int, error) {
 	return f.job("start "+name+" "+mode, done)
+}
+
+func (f *fake) StopUnitContext(_ context.Context, name, mode string, done chan<- string) (int, error) {
+	return f.job("stop "+name+" "+mode, done)
 }
 
 func (f *fake) StartTransientUnitContext(_ context.Context, name, mode string, _ []sd.Property, done chan<- string) (int, error) {
@@ -49,6 +56,43 @@ func (f *fake) ResetFailedUnitContext(_ context.Context, name string) error {
 
 func (f *fake) GetAllPropertiesContext(context.Context, string) (map[string]any, error) {
 	return f.properties, nil
+}
+
+func (f *fake) ListJobsContext(context.Context) ([]sd.JobStatus, error) {
+	if f.queued {
+		return []sd.JobStatus{{Id: 1}}, nil
+	}
+	return []sd.JobStatus{{Id: 2}}, nil
+}
+
+// systemd drops a signal for a client that does not read fast enough: the job's end is
+// found out nevertheless, and nothing is taken for its end that is none.
+func TestJobEndsUnheard(t *testing.T) {
+	for _, c := range []struct {
+		verb, state, result string
+		queued, good        bool
+	}{
+		{verb: "start", state: "active", result: "success", good: true},
+		{verb: "start", state: "inactive", result: "success", good: true},
+		{verb: "start", state: "failed", result: "exit-code"},
+		{verb: "stop", state: "inactive", result: "success", good: true},
+		{verb: "stop", state: "failed", result: "timeout", good: true},
+		{verb: "stop", state: "active", result: "success"},
+		{verb: "start", state: "active", result: "success", queued: true},
+	} {
+		t.Run(fmt.Sprint(c), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := &Manager{conn: &fake{queued: c.queued, properties: map[string]any{"ActiveState": c.state, "Result": c.result, "LoadState": "loaded"}}}
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				do := map[string]func(context.Context, string) error{"start": m.Start, "stop": m.Stop}[c.verb]
+				err := do(ctx, "a.service")
+				if (err == nil) != c.good || errors.Is(err, context.DeadlineExceeded) != c.queued {
+					t.Errorf("%v", err)
+				}
+			})
+		})
+	}
 }
 
 func TestStartWaitsForDone(t *testing.T) {

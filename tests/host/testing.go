@@ -16,6 +16,9 @@ import (
 // commandDeadline ends a command of Run that hangs.
 const commandDeadline = 5 * time.Minute
 
+// hangNotice is how long before it is looked why.
+const hangNotice = 10 * time.Second
+
 // InVirtualMachines says that Start and Shared give virtual machines.
 var InVirtualMachines = flag.Bool("vm", false, "run the tests on virtual machines instead of namespaces")
 
@@ -136,7 +139,26 @@ func (h *Host) Run(t testing.TB, script string, args ...string) Result {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), h.deadline(commandDeadline))
 	defer cancel()
+	told := make(chan struct{})
+	watch := time.AfterFunc(h.deadline(commandDeadline)-hangNotice, func() {
+		defer close(told)
+		h.tellOfHang(t, script)
+	})
+	defer func() {
+		if !watch.Stop() {
+			<-told
+		}
+	}()
 	return finish(t, h.Command(ctx, "/bin/sh", shellArgs(script, args)...), script)
+}
+
+// tellOfHang logs what the host does while a command hangs.
+func (h *Host) tellOfHang(t testing.TB, script string) {
+	ctx, cancel := context.WithTimeout(t.Context(), hangNotice)
+	defer cancel()
+	result, err := h.Command(ctx, "/bin/sh", "-c",
+		"systemctl list-jobs --after --before; ps axfww -o pid,stat,wchan:20,args; cat /proc/locks").Exec(nil)
+	t.Logf("hangs: %s\n%s%s%v", script, result.Stdout, result.Stderr, err)
 }
 
 // MustRun is Run for a script that must succeed; it returns the standard output
