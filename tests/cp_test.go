@@ -289,7 +289,7 @@ func testKilledCopy(t *testing.T, h *host.Host, root string) {
 		systemctl kill --kill-whom=main --signal=KILL test-copy`, root)
 	h.WaitFor(t, eventually, "the agent's end", `! pgrep -f '^/proc/self/exe copy-agent'`)
 	h.MustRun(t, `! eval "ls -d $1/root/big $1/root/.cocker-cp-*" 2>/dev/null
-		touch /srv/k/go; systemctl stop test-feed 2>/dev/null; systemctl reset-failed test-copy test-feed 2>/dev/null; rm -f /srv/k/go`, root)
+		touch /srv/k/go; systemctl stop test-feed test-copy 2>/dev/null; systemctl reset-failed test-copy test-feed 2>/dev/null; rm -f /srv/k/go`, root)
 }
 
 // A start during a copy into the same container waits for the copy, and sees all of it.
@@ -301,5 +301,5 @@ func testStartWaitsForCopy(t *testing.T, h *host.Host) {
 	h.MustRun(t, `[ "$(systemctl is-active cocker@slow)" = activating ] || exit 1; touch /srv/k/go`)
 	h.WaitFor(t, eventually, "the start", "systemctl is-active --quiet cocker@slow && ! pgrep -x cocker-launch")
 	h.MustRun(t, `nsenter --all --target "$(systemctl show -P MainPID cocker@slow)" cat /root/big | cmp - /srv/k/big
-		systemctl stop test-feed 2>/dev/null; systemctl reset-failed test-copy test-feed 2>/dev/null || :`)
+		systemctl stop test-feed test-copy 2>/dev/null; systemctl reset-failed test-copy test-feed 2>/dev/null || :`)
 }
