@@ -233,9 +233,8 @@ func (m *Manager) queued(ctx context.Context, job int) bool {
 	return err != nil || slices.ContainsFunc(jobs, func(j sd.JobStatus) bool { return int(j.Id) == job })
 }
 
-// unheard judges a job that has ended without a word: systemd drops a signal for a
-// client that has too many unread (BUS_WQUEUE_MAX in sd-bus, systemd 252 and 257), as
-// after a daemon-reload, which announces every unit anew.
+// unheard judges by the unit a job that has ended without a word, as one does that a
+// daemon-reload could not carry over: a client must not wait for it for good.
 func (m *Manager) unheard(ctx context.Context, verb, unit string) error {
 	state, err := m.Unit(ctx, unit)
 	if err != nil {

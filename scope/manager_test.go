@@ -65,8 +65,8 @@ func (f *fake) ListJobsContext(context.Context) ([]sd.JobStatus, error) {
 	return []sd.JobStatus{{Id: 2}}, nil
 }
 
-// systemd drops a signal for a client that does not read fast enough: the job's end is
-// found out nevertheless, and nothing is taken for its end that is none.
+// A job that ends without a signal is over nevertheless, and one that is still in the
+// queue is not.
 func TestJobEndsUnheard(t *testing.T) {
 	for _, c := range []struct {
 		verb, state, result string
