@@ -12,9 +12,11 @@ func TestArchives(t *testing.T) {
 	onCleanHost(t, func(t *testing.T, h *host.Host) {
 		h.MustRun(t, `mkdir /root/archives; find /var/lib/cocker -path '*/sha256/*' -prune -printf '%P\n' | sort >/root/archives/before`)
 		t.Cleanup(func() {
-			cleanup(t, h, `rm -rf /root/archives /var/lib/machines/tiny`)
+			cleanup(t, h, `rm -rf /root/archives /var/lib/machines/tiny /var/lib/machines/tree`)
 		})
 		testExport(t, h)
+		testExportTree(t, h)
+		testKilledExport(t, h)
 		testImportOfOthers(t, h)
 		testPodman(t, h)
 		testMachineTree(t, h)
@@ -25,7 +27,7 @@ func TestArchives(t *testing.T) {
 	})
 }
 
-// testExport: skopeo and umoci read all three formats, and the store itself.
+// testExport: skopeo and umoci read the three formats of images, and the store itself.
 func testExport(t *testing.T, h *host.Host) {
 	t.Helper()
 	h.MustRun(t, `set -ex; cd /root/archives
@@ -60,6 +62,71 @@ func testExport(t *testing.T, h *host.Host) {
 		[ "$(cocker image inspect --json mine:1.0 | jq -r '.layers[0].diff_id')" = "$diff" ]
 		# A terminal is no place for an archive.
 		script -qec 'cocker image export demo' /dev/null </dev/null | grep -q "name a file, -o FILE"`)
+}
+
+// testExportTree: the files of an image, as a tar and in a directory, are those that umoci
+// makes of its layers, to every owner, mode, time, hard link and attribute that GNU tar
+// knows. Systemd-nspawn runs the directory, and cocker takes both in again.
+func testExportTree(t *testing.T, h *host.Host) {
+	t.Helper()
+	h.MustRun(t, `set -ex; cd /root/archives; rm -rf tree; mkdir -p tree/etc/d tree/opt tree/gone tree/usr
+		cp /bin/busybox tree/opt; chmod 4711 tree/opt/busybox; ln tree/opt/busybox tree/opt/again; setcap cap_net_raw+ep tree/opt/busybox
+		mknod tree/null c 1 3; mkfifo tree/fifo; ln -s ../etc tree/opt/link; truncate -s 5M tree/opt/sparse
+		echo low >tree/etc/low; chown 1000:65534 tree/etc/low; setfattr -n user.kept -v yes tree/etc/low
+		echo x >tree/gone/x; echo low >tree/etc/d/hidden; chmod 1777 tree/etc/d
+		cocker image import tree tree:1 >/dev/null`)
+	start(t, h, "tree", "images = ['demo', 'tree:1']\nnetwork.mode = 'none'\n"+sh(`rm -r /gone /etc/d; mkdir /etc/d; echo high >/etc/d/new
+		rm /opt/again; ln /etc/low /opt/low; echo more >>/opt/link/low; touch /run/ready; exec sleep infinity`))
+	h.WaitFor(t, eventually, "the command", `[ -e "/proc/$(systemctl show -P MainPID cocker@tree)/root/run/ready" ]`)
+	h.MustRun(t, `set -ex; cd /root/archives; systemctl stop cocker@tree; cocker commit -q tree tree:2; cocker rm tree
+		cocker image export --format oci-dir -o tree-layout tree:2; umoci unpack --image tree-layout:tree:2 tree-bundle >/dev/null 2>&1
+		for layer in $(find tree-layout/blobs -type f); do ! tar tzf $layer 2>/dev/null; done | grep -q '/\.wh\.' # a layer hides something
+		cocker image export --format tar -o tree.tar tree:2
+		cocker image export --format tar tree:2 | cmp - tree.tar
+		mkdir tree-dir tree-untarred # an empty directory is as good as none
+		cocker image export --format dir -o tree-dir tree:2
+		tar -C tree-untarred --xattrs --xattrs-include='*' --numeric-owner -xpf tree.tar
+		pack() { tar -C "$1" --sort=name --numeric-owner --xattrs --xattrs-include='*' --format=pax --pax-option=delete=atime,delete=ctime -c .; }
+		pack tree-bundle/rootfs >want.tar; tar tf want.tar | grep -qx ./etc/d/new
+		for dir in tree-dir tree-untarred; do pack $dir | cmp - want.tar; done
+		[ "$(stat -c %b tree-dir/opt/sparse)" = 0 ]
+		[ "$(systemd-nspawn -q --private-users=no --private-network --as-pid2 --register=no -D tree-dir sh -c 'cat /etc/low /etc/d/*' 2>&1 </dev/null | tr -d '\r' | tr '\n' ' ')" = "low more high " ]
+		# What is imported again is the same tree, wherever it is from.
+		cocker image export --format dir -o /var/lib/machines/tree tree:2
+		for source in tree.tar /var/lib/machines/tree machine:tree; do
+			[ "$(cocker image import $source again:1 sh)" = again:1 ]
+			cocker image export --format tar again:1 | cmp - tree.tar
+			[ "$(cocker run --rm --network none again:1 cat /opt/low)" = "$(printf 'low\nmore')" ]
+		done`)
+	h.MustRun(t, `set -ex; cd /root/archives; ls -A >/run/before
+		refuses() { want=$1; shift; ! timeout 60 cocker image export "$@" >out 2>err && [ ! -s out ] && grep -q "$want" err; rm out err; ls -A | diff /run/before -; }
+		for format in tar dir; do refuses "one image, not of 2" --format $format -o new tree:2 demo; done
+		refuses "one image, not of 2" --format tar tree:2 demo
+		refuses "needs a directory" --format dir tree:2
+		find tree-dir -printf '%p %i %T@ %C@\n' >/run/tree-dir
+		refuses "not empty" --format dir -o tree-dir demo
+		refuses "is a directory" --format tar -o tree-dir demo
+		find tree-dir -printf '%p %i %T@ %C@\n' | diff /run/tree-dir -; rm /run/tree-dir /run/before`)
+}
+
+// testKilledExport: the directory is there when all of it is, and not before. Only who
+// is killed leaves something, with a name that begins with a dot.
+func testKilledExport(t *testing.T, h *host.Host) {
+	t.Helper()
+	// Each call is made once, so that it does not matter that strace counts for each thread. Much is
+	// to come after the hard link, so that a signal is noticed before the end.
+	importTree(t, h, "large:1", `echo x >first; ln first link; truncate -s 200M sparse; echo end >the-end`)
+	for _, tt := range []struct{ signal, call, left string }{
+		{"KILL", "linkat", ".large."}, {"KILL", "syncfs", ".large."}, {"KILL", "rename,renameat,renameat2", ".large."},
+		{"TERM", "linkat", ""}, {"INT", "linkat", ""},
+	} {
+		h.MustRun(t, `set -x; mkdir /root/archives/killed; cd /root/archives/killed
+			timeout 100 strace -f -qq -o /dev/null -e trace="$2" -e inject="$2:signal=$1:when=1" cocker image export --format dir -o large large:1 2>/dev/null
+			[ $? != 0 ] && [ ! -e large ] || exit 1
+			left=$(ls -A); [ "${left%"${left#.large.}"}" = "$3" ] && [ -n "$3" -o -z "$left" ] || { echo "left: $left" >&2; exit 1; }
+			cocker image export --format dir -o large large:1 && [ "$(cat large/the-end)" = end ] || exit 1
+			cd ..; rm -rf killed`, tt.signal, tt.call, tt.left)
+	}
 }
 
 // testImportOfOthers: archives and layouts of skopeo and umoci, in all compressions.

@@ -148,7 +148,8 @@ func (s *listSink) edited(_ int, _, name string, _ []byte, k kind) error { retur
 func (s *listSink) removed(name string, _ unix.Stat_t, _ bool) error { return s.add(name, deleted) }
 
 // Merged writes the tree that overlayfs shows of layers, the lowest first, as the
-// tar of one layer without whiteouts.
+// tar of one layer without whiteouts. Of no layers it is an empty directory, as old as
+// those that a layer does not mention.
 func Merged(ctx context.Context, w io.Writer, layers []string, note func(string)) error {
 	root, err := openLayers(layers)
 	if err != nil {
@@ -156,7 +157,12 @@ func Merged(ctx context.Context, w io.Writer, layers []string, note func(string)
 	}
 	defer root.close()
 	p := newPacker(ctx, w, note)
-	if err := p.merged(root, "."); err != nil {
+	if len(layers) == 0 {
+		err = p.tar.WriteHeader(p.header("./", tar.TypeDir, unix.Stat_t{Mode: 0o755}))
+	} else {
+		err = p.merged(root, ".")
+	}
+	if err != nil {
 		return err
 	}
 	return p.tar.Close()

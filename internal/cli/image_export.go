@@ -33,7 +33,7 @@ if that is no terminal. The formats are
   one, without command and environment: for systemd-nspawn, "machinectl
   import-tar" and "docker import".
 
-Archives are checked against their digests. A file that was there is replaced
+Archives of images are checked against their digests. A file that was there is replaced
 when the new one is complete and on the disk. The same images give the same
 bytes. Cocker image import takes all of it in again.`,
 		Example: `  cocker image export -o web.tar web:1.27 db:16
