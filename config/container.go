@@ -71,6 +71,8 @@ type Container struct {
 	Unit         []Directive // [unit], in file order
 	Service      []Directive // [service], in file order
 	Install      Install
+
+	ReloadCommand []string // what runs in the container at a reload, its program first; nil: nothing
 }
 
 // EnvironmentVariable is one variable of [environment]; they are sorted by name.
@@ -127,7 +129,9 @@ type TemplateValue struct {
 type Owner struct{ UID, GID uint32 }
 
 // Reloads tells whether there is something to do at a reload.
-func (c *Container) Reloads() bool { return len(c.Templates) > 0 || c.ReloadSignal != "" }
+func (c *Container) Reloads() bool {
+	return len(c.Templates) > 0 || c.ReloadSignal != "" || len(c.ReloadCommand) > 0
+}
 
 // Resources is the [resources] table. A zero value means: not set.
 type Resources struct {

@@ -32,6 +32,7 @@ var schema = [...]keySpec{ //nolint:gochecknoglobals // a table
 	{"", "hostname", (*builder).hostname},
 	{"", "stop_signal", (*builder).stopSignal},
 	{"", "reload_signal", (*builder).reloadSignal},
+	{"", "reload_command", (*builder).reloadCommand},
 	{"", "mount", (*builder).mounts},
 	{"", "template", (*builder).templates},
 	{"network", "mode", (*builder).networkMode},
@@ -180,6 +181,7 @@ func (b *builder) checkWhole(entries []*entry) {
 		b.problems = append(b.problems, &Problem{File: b.file, Text: `no image; set image = "NAME:TAG", or images = [...], lowest first`})
 	}
 	b.checkPull(entries)
+	b.checkReload(entries)
 	b.checkNetwork(entries)
 	b.checkResources(entries)
 	b.sortEnvironment()

@@ -184,20 +184,3 @@ func (b *builder) owner(e *entry, v any, i int) *Owner {
 	}
 	return &Owner{UID: uint32(uid), GID: uint32(gid)}
 }
-
-// reloadSignal refuses what a command cannot be told by: signals that stop it, that it
-// cannot handle, or that do not get past cocker's init.
-func (b *builder) reloadSignal(e *entry) {
-	name := b.signalName(e)
-	switch name {
-	case "":
-		return
-	case "SIGKILL", "SIGSTOP", "SIGTERM", "SIGINT", "SIGRTMIN+3", "SIGRTMIN+4":
-		b.fail(e, nil, "%s stops a container; use what its command takes for a reload, mostly SIGHUP", name)
-		return
-	case "SIGCHLD", "SIGURG", "SIGPIPE", "SIGPROF", "SIGVTALRM", "SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL":
-		b.fail(e, nil, "%s has a meaning of its own and does not get to the command; use what that takes for a reload, mostly SIGHUP", name)
-		return
-	}
-	b.c.ReloadSignal = name
-}

@@ -95,25 +95,6 @@ func (l *launcher) fillIn() (func(root *os.File) error, error) {
 	}, nil
 }
 
-// reloadUnit is ExecReload= of a unit: the templates are filled in again, and the command
-// gets its reload signal.
-func reloadUnit(ctx context.Context, name string) error {
-	c, err := config.Load(paths.ConfigDirs(), name)
-	if err != nil {
-		return err
-	}
-	results, err := Render(ctx, name, true, warn)
-	for _, r := range results {
-		if r.Changed {
-			say(os.Stderr, "<6>", "filled in "+r.Target)
-		}
-	}
-	if err != nil || c.ReloadSignal == "" {
-		return err
-	}
-	return signalLeader(name, c.ReloadSignal)
-}
-
 // signalLeader sends a signal to PID 1 of a container, which hands it on to the command.
 func signalLeader(container, name string) error {
 	state, err := ReadState(container)

@@ -65,14 +65,14 @@ func treeStock(t testing.TB) *image.Store {
 // of the file that it is another name of.
 func wantTree() map[string]string {
 	return map[string]string{
-		".":           "directory 711 1:2",
-		"both":        "directory 2750 0:5",
-		"both/kept":   "file 4711 1000:65535 kept user.kept=value",
-		"both/same":   "file 4711 1000:65535 kept user.kept=value",
-		"both/turned": "link 777 0:0 ../null",
-		"fifo":        "fifo 620 0:0",
-		"null":        "device 666 0:0 1:3",
-		"opaque":      "directory 755 0:0",
+		".":                                  "directory 711 1:2",
+		"both":                               "directory 2750 0:5",
+		"both/kept":                          "file 4711 1000:65535 kept user.kept=value",
+		"both/same":                          "file 4711 1000:65535 kept user.kept=value",
+		"both/turned":                        "link 777 0:0 ../null",
+		"fifo":                               "fifo 620 0:0",
+		"null":                               "device 666 0:0 1:3",
+		"opaque":                             "directory 755 0:0",
 		"opaque/" + strings.Repeat("n", 200): "file 644 0:0 upper",
 	}
 }

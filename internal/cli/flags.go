@@ -42,6 +42,7 @@ func processFlags() []containerFlag {
 		{"hostname", "", "NAME", "the container's host name (default: its name)", func(c *config.Container, v string) error { c.Hostname = v; return nil }},
 		{"stop-signal", "", "SIGNAL", "what asks the command to end (default: the image's, SIGTERM)", func(c *config.Container, v string) error { c.StopSignal = v; return nil }},
 		{"reload-signal", "", "SIGNAL", "what \"systemctl reload\" sends to the command (default: nothing)", func(c *config.Container, v string) error { c.ReloadSignal = v; return nil }},
+		{"reload-command", "", "TEXT", "what \"systemctl reload\" makes the container's /bin/sh run, instead of a signal", setReloadCommand},
 		{"env", "e", "NAME[=VALUE]", "set a variable; without a value: as it is here", setVariable},
 		{"env-file", "", "FILE", "set variables from lines NAME=VALUE", setVariables},
 	}
@@ -145,6 +146,11 @@ func setImage(c *config.Container, argument string) { c.Images = strings.Split(a
 
 // setEntrypoint adds a word. The empty one stands for an entry point of no words,
 // which takes the image's away.
+func setReloadCommand(c *config.Container, v string) error {
+	c.ReloadCommand = config.ShellCommand(v)
+	return nil
+}
+
 func setEntrypoint(c *config.Container, v string) error {
 	if c.Entrypoint == nil {
 		c.Entrypoint = []string{}

@@ -44,8 +44,9 @@ func TestEveryKeyHasAFlag(t *testing.T) {
 		t.Fatal(err)
 	}
 	read.Templates = []config.Template{{}} // they are for files
+	read.ReloadCommand = []string{"x"}     // it goes with no reload signal, see TestReloadCommandFlag
 	assertNothingEmpty(t, reflect.ValueOf(*read), "")
-	read.Templates = nil
+	read.Templates, read.ReloadCommand = nil, nil
 	assertManualHas(t, read)
 	if want := []string{"cmd", "-v", "arg"}; !reflect.DeepEqual(read.Command, want) {
 		t.Errorf("command %q, want %q: flags behind the image are the command's", read.Command, want)
@@ -56,6 +57,18 @@ func TestEveryKeyHasAFlag(t *testing.T) {
 	want := []config.EnvironmentVariable{{Name: "A", Value: "2"}, {Name: "FROM_FILE", Value: `a b="c"`}}
 	if !reflect.DeepEqual(read.Environment, want) {
 		t.Errorf("environment %v, want %v", read.Environment, want)
+	}
+}
+
+func TestReloadCommandFlag(t *testing.T) {
+	c, err := parseFlags(t, "--reload-command=nginx -s reload", "img:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Name = "web"
+	_, read, err := checked(c, "/etc/cocker/containers/web.toml")
+	if want := []string{"/bin/sh", "-c", "nginx -s reload"}; err != nil || !reflect.DeepEqual(read.ReloadCommand, want) {
+		t.Errorf("%q, %v; want %q", read.ReloadCommand, err, want)
 	}
 }
 

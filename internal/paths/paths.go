@@ -10,6 +10,7 @@ const (
 	State      = "/var/lib/cocker"             // images, layers, writable layers
 	Runtime    = "/run/cocker"                 // what cannot be read back from systemd or the kernel
 	Helpers    = "/usr/libexec/cocker"         // cocker-launch and cocker-init
+	Command    = "/usr/bin/cocker"             // what people use
 	Containers = "containers"                  // the directory of container files below each of ConfigDirs
 	OCI        = State + "/oci"                // the OCI image layout
 	Layers     = State + "/layers"             // unpacked layers
