@@ -54,7 +54,7 @@ test-system: roots ## run the tests on a real systemd (as root)
 	$(GO) test -timeout 50m ./tests/...
 
 # For example BENCHFLAGS=-json, or "-rounds 100".
-bench: roots ## measure containers beside bare services and nspawn, images beside podman (as root)
+bench: roots ## measure containers beside bare services and nspawn, sessions and images beside podman (as root)
 	@$(GO) build -o $(BENCHMARK) ./tests/bench
 	@$(BENCHMARK) $(BENCHFLAGS)
 

@@ -93,7 +93,7 @@ func build(ctx context.Context, s settings, _ []string) (int, error) {
 		return 1, errors.New("needs root")
 	}
 	for _, release := range host.Releases() {
-		if _, err := host.BuildRoot(ctx, release, s.err); err != nil {
+		if _, err := host.BuildRoot(ctx, release, host.Extra{}, s.err); err != nil {
 			return 1, err
 		}
 		if !s.virtual {

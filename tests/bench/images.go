@@ -77,9 +77,6 @@ func (g generated) path(name string) string {
 }
 
 func tools() []tool {
-	podman := func(words ...string) []string {
-		return append([]string{"podman", "--root", imageDir + "/podman", "--runroot", "/run/bench-podman"}, words...)
-	}
 	return []tool{
 		{
 			name: cockers,

@@ -42,6 +42,7 @@ func measureInside(ctx context.Context, s settings, stdout, stderr io.Writer) er
 		{"run to the end", b.runOnce},
 		{"many at once, memory", b.startMany},
 		{"memory without an init", b.memoryWithoutInit},
+		{"sessions", b.measureSessions},
 		{"generator", b.generate},
 		{"make images", b.prepareImages},
 		{"images", b.measureImages},

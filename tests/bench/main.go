@@ -1,4 +1,5 @@
-// Command bench measures cocker beside what systemd can do by itself, and its images
+// Command bench measures cocker beside what systemd can do by itself, its sessions beside
+// those of podman and docker, and its images
 // beside podman's and those of skopeo and umoci: in one run,
 // on one test host, round by round, so that whatever else the machine does hits
 // all of them alike. It owns the contenders, the measurements and the report. It
@@ -38,12 +39,13 @@ func main() {
 
 // settings are how much is measured.
 type settings struct {
-	rounds  int // of one start and one stop of every contender, and of one run to its end
+	rounds  int // of one start and one stop of every contender, of one run to its end, and of one exec
 	batches int // of many starts at once
 	many    int
 	files   int // that the generator reads
 	asJSON  bool
 
+	execs       int // in a row
 	imageRounds int // of pull, first start, prune and import
 }
 
@@ -59,6 +61,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags.IntVar(&s.batches, "batches", 5, "rounds of many starts at once")
 	flags.IntVar(&s.many, "many", 60, "containers to start at once")
 	flags.IntVar(&s.files, "files", 1000, "container files for the generator")
+	flags.IntVar(&s.execs, "execs", 1000, "commands in one container, one after the other")
 	flags.IntVar(&s.imageRounds, "image-rounds", 3, "rounds of images: pull, first start, prune, import")
 	flags.BoolVar(&s.asJSON, "json", false, "print every sample as JSON")
 	if err := flags.Parse(args); err != nil {
@@ -85,7 +88,7 @@ func measureOnHost(ctx context.Context, s settings, stderr io.Writer) (result *r
 	if os.Geteuid() != 0 {
 		return nil, errors.New("a test host needs root: run this as root")
 	}
-	h, err := host.New(ctx, host.Config{Release: host.Trixie, Cocker: true, Progress: stderr})
+	h, err := host.New(ctx, host.Config{Release: host.Trixie, Cocker: true, Progress: stderr, Extra: withDocker()})
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +98,7 @@ func measureOnHost(ctx context.Context, s settings, stderr io.Writer) (result *r
 	}
 	cmd := h.Command(ctx, program, "inside",
 		"-rounds", strconv.Itoa(s.rounds), "-batches", strconv.Itoa(s.batches),
-		"-many", strconv.Itoa(s.many), "-files", strconv.Itoa(s.files), "-image-rounds", strconv.Itoa(s.imageRounds))
+		"-many", strconv.Itoa(s.many), "-files", strconv.Itoa(s.files), "-image-rounds", strconv.Itoa(s.imageRounds), "-execs", strconv.Itoa(s.execs))
 	cmd.Stderr = stderr
 	out, err := cmd.Output()
 	if err != nil {

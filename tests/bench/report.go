@@ -30,6 +30,15 @@ func goals() []goal {
 		{"memory", memory, noNetwork, "", 1024, kibibytes},
 		{"memory, init = \"none\"", memory, withoutInit().name, "", 0, kibibytes},
 		{"generator", generator, noNetwork, "", 40, milliseconds},
+		{"exec of true", execTrue, cockers, "", 10, milliseconds},
+		{"exec of true, beside podman", execTrue, cockers, podmans, 1, "%.2f × " + podmans},
+		{"exec of true, beside docker", execTrue, cockers, dockers, 1, "%.2f × " + dockers},
+		{"after many execs, descriptors", descriptors, worn, fresh, 1, "%.2f × before"},
+		{"after many execs, cgroups", cgroups, worn, fresh, 1, "%.2f × before"},
+		{"after many execs, processes", tasks, worn, fresh, 1, "%.2f × before"},
+		{"after many execs, memory of init", initMemory, worn, "", 1024, kibibytes},
+		{"with a session, memory of init", initMemory, withSession, "", 1024, kibibytes},
+		{"with a session, CPU time in a second", initCPU, withSession, "", 1000, "%.0f µs"},
 	}
 	for _, g := range kinds() {
 		goals = append(goals,
@@ -53,7 +62,7 @@ func minimum(s summary) float64 { return s.minimum }
 
 func (r *result) report() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n%d at once; generator with %d files. Milliseconds; memory in KiB: median (minimum, 90th percentile)\n\n", r.Machine, r.Many, r.Files)
+	fmt.Fprintf(&b, "%s\n%d at once; generator with %d files. %d execs in a row. Milliseconds; memory in KiB: median (minimum, 90th percentile)\n\n", r.Machine, r.Many, r.Files, r.Execs)
 	r.writeFigures(&b)
 	b.WriteByte('\n')
 	r.writeGoals(&b)
@@ -63,6 +72,12 @@ func (r *result) report() string {
 func (r *result) writeFigures(b *strings.Builder) {
 	w := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
 	r.writeTable(w, []string{bare, sandboxed, nspawn, noNetwork, bridged}, []string{start, stop, once, atOnce, memory, generator})
+	w.Flush()
+	b.WriteByte('\n')
+	r.writeTable(w, []string{cockers, podmans, crun, dockers}, []string{execTrue})
+	w.Flush()
+	b.WriteByte('\n')
+	r.writeTable(w, []string{fresh, worn, withSession}, []string{initMemory, allMemory, initCPU, descriptors, cgroups, tasks})
 	w.Flush()
 	var measures []string
 	for _, g := range kinds() {

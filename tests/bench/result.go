@@ -10,6 +10,7 @@ type result struct {
 	Machine string             `json:"machine"`
 	Many    int                `json:"many"`  // containers started at once
 	Files   int                `json:"files"` // read by the generator
+	Execs   int                `json:"execs"` // one after the other
 	Samples map[string]samples `json:"samples"`
 }
 
@@ -18,7 +19,7 @@ type result struct {
 type samples map[string][]float64
 
 func newResult(machine string, s settings) *result {
-	return &result{Machine: machine, Many: s.many, Files: s.files, Samples: map[string]samples{}}
+	return &result{Machine: machine, Many: s.many, Files: s.files, Execs: s.execs, Samples: map[string]samples{}}
 }
 
 func (r *result) add(measure, contender string, sample float64) {

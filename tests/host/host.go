@@ -26,6 +26,13 @@ type Config struct {
 	Virtual  bool      // a virtual machine with a kernel of its own, not namespaces of this one
 	Cocker   bool      // install cocker, built from the checkout
 	Progress io.Writer // what happens when a root has to be built first
+	Extra    Extra
+}
+
+// Extra is what the root of one host has that those of the others have not.
+type Extra struct {
+	Packages []string // Debian's names of them
+	Masked   []string // units of theirs that must not start
 }
 
 // Host is a running test host. Its methods are safe to use from several goroutines,
@@ -46,7 +53,7 @@ type Host struct {
 // New starts a host and waits until its boot is complete.
 func New(ctx context.Context, config Config) (h *Host, err error) {
 	h = &Host{Release: config.Release, Virtual: config.Virtual}
-	if h.root, err = BuildRoot(ctx, config.Release, config.Progress); err != nil {
+	if h.root, err = BuildRoot(ctx, config.Release, config.Extra, config.Progress); err != nil {
 		return nil, err
 	}
 	if config.Virtual {

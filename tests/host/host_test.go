@@ -223,7 +223,7 @@ const aloneVariable = "COCKER_TEST_ALONE"
 // a network namespace of its own: nobody else makes a mount or a link there meanwhile.
 func runAlone(t *testing.T) {
 	t.Helper()
-	if _, err := host.BuildRoot(t.Context(), host.Trixie, os.Stderr); err != nil { // needs the machine's network
+	if _, err := host.BuildRoot(t.Context(), host.Trixie, host.Extra{}, os.Stderr); err != nil { // needs the machine's network
 		t.Fatal(err)
 	}
 	cmd := exec.Command(os.Args[0], "-test.v", "-test.run=^"+t.Name()+"$")

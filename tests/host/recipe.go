@@ -153,11 +153,14 @@ func machineID(release Release) string {
 }
 
 // recipeHash identifies everything that decides what a root holds.
-func recipeHash(release Release) string {
+func recipeHash(release Release, extra Extra) string {
 	sum := sha256.New()
 	fmt.Fprintln(sum, release, strings.Join(packages(), ","), strings.Join(maskedUnits(), ","))
 	for _, f := range rootFiles() {
 		fmt.Fprintln(sum, f.path, f.content)
+	}
+	if len(extra.Packages) > 0 {
+		fmt.Fprintln(sum, extra)
 	}
 	return hex.EncodeToString(sum.Sum(nil))[:12]
 }

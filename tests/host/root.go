@@ -21,13 +21,13 @@ const (
 // BuildRoot returns the directory of a release's root. The first call on a machine
 // makes it from Debian's packages, which takes about 20 seconds, and writes what it
 // does to progress; processes that ask at the same time wait for that one.
-func BuildRoot(ctx context.Context, release Release, progress io.Writer) (string, error) {
-	return buildOnce("roots", string(release)+"-"+recipeHash(release), func(building string) error {
+func BuildRoot(ctx context.Context, release Release, extra Extra, progress io.Writer) (string, error) {
+	return buildOnce("roots", string(release)+"-"+recipeHash(release, extra), func(building string) error {
 		fmt.Fprintf(progress, "making the Debian %s test root (about 20 s, once)\n", release)
-		if err := debootstrap(ctx, release, building, packages(), nil, progress); err != nil {
+		if err := debootstrap(ctx, release, building, append(packages(), extra.Packages...), nil, progress); err != nil {
 			return err
 		}
-		return customize(building, rootFiles(), maskedUnits())
+		return customize(building, rootFiles(), append(maskedUnits(), extra.Masked...))
 	})
 }
 
