@@ -92,7 +92,7 @@ func (t *tree) makeFile(p place, size int64, content io.Reader) (node, error) {
 	if err != nil {
 		return node{}, os.NewSyscallError("create", err)
 	}
-	if err := t.writeContent(fd, size, content); err != nil {
+	if err := t.sparse.Copy(fd, size, content); err != nil {
 		_ = unix.Close(fd)
 		return node{}, err
 	}

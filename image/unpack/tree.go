@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cocker/cocker/internal/sparse"
 )
 
 // tree is the directory being filled.
@@ -18,7 +20,7 @@ type tree struct {
 	charge func(int64) error
 	noted  map[string]bool      // attributes that note was told of
 	dirs   map[string]time.Time // directories whose time is set at the end
-	buffer []byte
+	sparse sparse.Writer
 
 	// The last parent, as most entries share it with the one before. It is stale
 	// once something was replaced: the name may mean another directory.
@@ -39,6 +41,7 @@ func openTree(dir string, opts Options) (*tree, error) {
 	if t.charge == nil {
 		t.charge = func(int64) error { return nil }
 	}
+	t.sparse.Write = t.limits.write
 	t.limits, err = newBudget(opts.Limits, fd)
 	if err == nil {
 		err = os.NewSyscallError("chmod", unix.Fchmod(fd, 0o755)) // mkdir's mode was cut by the umask

@@ -14,7 +14,7 @@
 //     trusted.overlay.opaque=y of its directory;
 //   - a hard link's target must be in the same layer.
 //
-// It imports the standard library and golang.org/x/sys/unix.
+// It imports package sparse, the standard library and golang.org/x/sys/unix.
 package unpack
 
 import (

@@ -377,7 +377,7 @@ func TestZerosBecomeHoles(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := needRoot(t)
-	if _, err := Tar(dir, &buf, Options{Limits: Limits{Bytes: 3 * page}}); err != nil {
+	if _, err := Tar(dir, &buf, Options{Limits: Limits{Bytes: 3 * 4096}}); err != nil {
 		t.Fatal(err)
 	}
 	got, err := os.ReadFile(filepath.Join(dir, "a"))

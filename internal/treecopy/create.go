@@ -156,7 +156,7 @@ func (r *receiver) regular(p place, hdr *tar.Header, content io.Reader) error {
 }
 
 func (r *receiver) fill(fd int, hdr *tar.Header, content io.Reader) error {
-	if err := r.writeContent(fd, hdr.Size, content); err != nil {
+	if err := r.sparse.Copy(fd, hdr.Size, content); err != nil {
 		return err
 	}
 	if err := r.setMeta(fd, hdr); err != nil {

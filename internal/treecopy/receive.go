@@ -14,6 +14,7 @@ import (
 
 	"github.com/cocker/cocker/image/unpack"
 	"github.com/cocker/cocker/internal/linux"
+	"github.com/cocker/cocker/internal/sparse"
 )
 
 // Top is the name that a tree has in the tar between two sides.
@@ -32,6 +33,7 @@ type ReceiveOptions struct {
 // owner, mode and time, unless Archive is set. After an error the files that are whole stay.
 func (s *Side) Receive(ctx context.Context, source io.Reader, path string, o ReceiveOptions) error {
 	r := &receiver{ctx: ctx, side: s, options: o, devices: map[string]bool{}, last: -1}
+	r.sparse.Begin = ctx.Err
 	counted := &counter{source: source}
 	err := r.all(counted, path)
 	r.close()
@@ -50,7 +52,7 @@ type receiver struct {
 	target  *target         // nil until the first entry is known
 	devices map[string]bool // names that were left out
 	times   []dirTime
-	buffer  []byte
+	sparse  sparse.Writer
 
 	// The last parent, as most entries share it with the one before.
 	last     int

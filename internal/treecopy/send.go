@@ -239,6 +239,8 @@ func (t *sender) regular(fd int, name string, st *unix.Stat_t) error {
 	return t.content(file, name, hdr.Size)
 }
 
+const bufferSize = 256 << 10
+
 func (t *sender) content(file *os.File, name string, size int64) error {
 	if t.buffer == nil {
 		t.buffer = make([]byte, bufferSize)
