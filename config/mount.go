@@ -7,10 +7,13 @@ import (
 )
 
 // mounts reads the [[mount]] tables.
-func (b *builder) mounts(e *entry) {
+func (b *builder) mounts(e *entry) { b.eachTable(e, b.mount) }
+
+// eachTable reads the tables of an array one by one.
+func (b *builder) eachTable(e *entry, read func(e *entry, i int, table map[string]any)) {
 	for i, table := range b.tables(e) {
 		if table != nil {
-			b.mount(e, i, table)
+			read(e, i, table)
 		}
 	}
 }

@@ -8,13 +8,7 @@ import (
 )
 
 // templates reads the [[template]] tables.
-func (b *builder) templates(e *entry) {
-	for i, table := range b.tables(e) {
-		if table != nil {
-			b.template(e, i, table)
-		}
-	}
-}
+func (b *builder) templates(e *entry) { b.eachTable(e, b.template) }
 
 func (b *builder) template(e *entry, i int, table map[string]any) {
 	var t Template

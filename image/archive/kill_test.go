@@ -4,55 +4,23 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/cocker/cocker/image"
 	"github.com/cocker/cocker/image/importer"
+	"github.com/cocker/cocker/image/internal/helper"
 )
 
-// helperEnv makes the test binary import its standard input into the store that it
-// names, instead of running tests: for a process of its own to kill or to measure.
-const helperEnv = "COCKER_TEST_IMPORT_ARCHIVE_INTO"
-
 func TestMain(m *testing.M) {
-	if root := os.Getenv(helperEnv); root != "" {
-		os.Exit(helper(root))
-	}
-	os.Exit(m.Run())
-}
-
-func helper(root string) int {
-	if _, err := Import(context.Background(), image.Open(root), "-", "", Options{}); err != nil {
-		_, _ = io.WriteString(os.Stderr, err.Error()+"\n")
-		return 1
-	}
-	// Not the resource usage of wait4(2): that has the parent's, from before the exec.
-	status, _ := os.ReadFile("/proc/self/status")
-	_, peak, _ := strings.Cut(string(status), "VmHWM:")
-	_, _ = io.WriteString(os.Stdout, strings.Fields(peak)[0])
-	return 0
-}
-
-func helperCommand(t *testing.T, root string, stdin []byte, wrapper ...string) *exec.Cmd {
-	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	argv := append(wrapper, self)
-	if _, err := exec.LookPath(argv[0]); err != nil {
-		t.Skipf("needs %s: %v", argv[0], err)
-	}
-	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Env = append(os.Environ(), helperEnv+"="+root)
-	cmd.Stdin = bytes.NewReader(stdin)
-	return cmd
+	helper.Main(m, func(root string, _ []string) error {
+		if _, err := Import(context.Background(), image.Open(root), "-", "", Options{}); err != nil {
+			return err
+		}
+		return helper.PrintPeakMemory()
+	})
 }
 
 // several is an archive of two images with a layer in common.
@@ -68,16 +36,7 @@ func several(t *testing.T, version string) []byte {
 // old ones or both new ones, whole, once the next transaction has begun.
 func TestKilledAtEveryStep(t *testing.T) {
 	before, after := several(t, "old"), several(t, "new")
-	killed := 0
-	for _, call := range []string{"flock", "mkdirat", "syncfs", "fsync", "renameat", "unlinkat"} {
-		for step := 1; killAt(t, before, after, call, step); step++ {
-			killed++
-		}
-	}
-	if killed < 10 {
-		t.Skipf("killed at %d steps only: strace cannot inject signals here", killed)
-	}
-	t.Logf("killed at %d steps", killed)
+	helper.EveryStep(t, 10, helper.Calls(), func(call string, step int) bool { return killAt(t, before, after, call, step) })
 }
 
 // killAt kills an import at a thread's Nth call; false if no thread made so many.
@@ -87,9 +46,8 @@ func killAt(t *testing.T, before, after []byte, call string, step int) bool {
 	if _, err := Import(t.Context(), store, "-", "", Options{Options: importer.Options{Stdin: bytes.NewReader(before)}}); err != nil {
 		t.Fatal(err)
 	}
-	inject := fmt.Sprintf("inject=%s:signal=KILL:when=%d", call, step)
-	cmd := helperCommand(t, storeRoot(store), after, "strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace="+call, "-e", inject)
-	cmd.Env = append(cmd.Env, "GOMAXPROCS=1", "GODEBUG=asyncpreemptoff=1", "GOGC=off")
+	cmd := helper.Injected(t, storeRoot(store), nil, call, fmt.Sprintf("signal=KILL:when=%d", step))
+	cmd.Stdin = bytes.NewReader(after)
 	err := cmd.Run()
 	wantBothOldOrNew(t, store, call+" "+strconv.Itoa(step))
 	return err != nil
@@ -139,7 +97,8 @@ func TestDiskFull(t *testing.T) {
 		"layer":   layoutWith(t, "web:1", layerOf(t, strings.Repeat("zip bomb", 1<<20))).tar(t),
 	} {
 		root := storeRoot(newStore(t))
-		cmd := helperCommand(t, root+"/store", source, "unshare", "-m", "sh", "-c", script, root)
+		cmd := helper.Command(t, root+"/store", nil, "unshare", "-m", "sh", "-c", script, root)
+		cmd.Stdin = bytes.NewReader(source)
 		var out, errs strings.Builder
 		cmd.Stdout, cmd.Stderr = &out, &errs
 		err := cmd.Run()
@@ -159,7 +118,9 @@ func TestMemory(t *testing.T) {
 	}
 	store := newStore(t)
 	archive := layoutWith(t, "web:1", layerOf(t, noise(50<<20)), layerOf(t, noise(51<<20))).tar(t)
-	out, err := helperCommand(t, storeRoot(store), archive).Output()
+	cmd := helper.Command(t, storeRoot(store), nil)
+	cmd.Stdin = bytes.NewReader(archive)
+	out, err := cmd.Output()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,23 +17,16 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cocker/cocker/image"
+	"github.com/cocker/cocker/image/internal/helper"
 )
 
-// helperEnv makes the test binary import standard input into the store it names
-// instead of running tests: for a process of its own to kill, trace or starve.
-const helperEnv = "COCKER_TEST_IMPORT_INTO"
+func TestMain(m *testing.M) { helper.Main(m, runHelper) }
 
-func TestMain(m *testing.M) {
-	if root := os.Getenv(helperEnv); root != "" {
-		os.Exit(helper(root))
-	}
-	os.Exit(m.Run())
-}
-
-// helper prints a line when the import has begun to take in data.
-func helper(root string) int {
-	if os.Getenv(pruneEnv) != "" {
-		return pruneHelper(root)
+// runHelper imports standard input, or prunes the store. It prints a line when the import
+// has begun to take in data.
+func runHelper(root string, words []string) error {
+	if len(words) > 0 {
+		return pruneAllButKeep(root)
 	}
 	var once sync.Once
 	opts := Options{Progress: func(n int64) {
@@ -41,24 +34,8 @@ func helper(root string) int {
 			once.Do(func() { _, _ = io.WriteString(os.Stdout, "started\n") })
 		}
 	}}
-	if _, err := Import(context.Background(), image.Open(root), "-", "a:1", opts); err != nil {
-		_, _ = io.WriteString(os.Stderr, err.Error()+"\n")
-		return 1
-	}
-	return 0
-}
-
-// helperCommand runs the helper below another program, if there is one.
-func helperCommand(t *testing.T, root string, wrapper ...string) *exec.Cmd {
-	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	argv := append(wrapper, self)
-	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Env = append(os.Environ(), helperEnv+"="+root)
-	return cmd
+	_, err := Import(context.Background(), image.Open(root), "-", "a:1", opts)
+	return err
 }
 
 func TestBadArchives(t *testing.T) {
@@ -174,7 +151,7 @@ func TestDiskFull(t *testing.T) {
 		data := manyFiles(t, files)
 		mnt := needRoot(t)
 		script := `mount -t tmpfs -o size=4m,nr_inodes=1000 none "$0" && { "$@"; code=$?; find "$0" -name ".staging*" -o -path "*/sha256/*"; exit $code; }`
-		cmd := helperCommand(t, filepath.Join(mnt, "store"), "unshare", "-m", "sh", "-c", script, mnt)
+		cmd := helper.Command(t, filepath.Join(mnt, "store"), nil, "unshare", "-m", "sh", "-c", script, mnt)
 		cmd.Stdin = bytes.NewReader(data)
 		var out, errs bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &errs
@@ -229,7 +206,7 @@ func TestConcurrentImports(t *testing.T) {
 func TestReadOnly(t *testing.T) {
 	needTool(t, "unshare")
 	mnt := needRoot(t)
-	cmd := helperCommand(t, filepath.Join(mnt, "store"), "unshare", "-m", "sh", "-c", `mount -t tmpfs -o ro none "$0" && exec "$@"`, mnt)
+	cmd := helper.Command(t, filepath.Join(mnt, "store"), nil, "unshare", "-m", "sh", "-c", `mount -t tmpfs -o ro none "$0" && exec "$@"`, mnt)
 	cmd.Stdin = bytes.NewReader(smallTar(t))
 	out, err := cmd.CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "read-only file system") {
@@ -249,7 +226,7 @@ func TestDeviceNodesStayClosed(t *testing.T) {
 		t.Fatal(err)
 	}
 	trace := filepath.Join(t.TempDir(), "trace")
-	cmd := helperCommand(t, root, "strace", "-f", "-qq", "-o", trace, "-e", "trace=openat,openat2,open")
+	cmd := helper.Command(t, root, nil, "strace", "-f", "-qq", "-o", trace, "-e", "trace=openat,openat2,open")
 	cmd.Stdin = bytes.NewReader(archive)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Skipf("strace: %v %s", err, out)

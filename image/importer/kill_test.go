@@ -11,13 +11,14 @@ import (
 	"testing"
 
 	"github.com/cocker/cocker/image"
+	"github.com/cocker/cocker/image/internal/helper"
 )
 
 // A killed import leaves staging directories; the next import removes them.
 func TestKilled(t *testing.T) {
 	root := needRoot(t)
 	data := smallTar(t)
-	cmd := helperCommand(t, root)
+	cmd := helper.Command(t, root, nil)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -76,7 +77,7 @@ func TestSyncOrder(t *testing.T) {
 	needTool(t, "strace")
 	root := needRoot(t)
 	trace := filepath.Join(t.TempDir(), "trace")
-	cmd := helperCommand(t, root, "strace", "-f", "-y", "-qq", "-o", trace, "-e", "trace=syncfs,fsync,fdatasync,renameat,renameat2,rename")
+	cmd := helper.Command(t, root, nil, "strace", "-f", "-y", "-qq", "-o", trace, "-e", "trace=syncfs,fsync,fdatasync,renameat,renameat2,rename")
 	cmd.Stdin = bytes.NewReader(smallTar(t))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		if strings.Contains(string(out), "ptrace") {
@@ -118,27 +119,14 @@ func lastLine(text, call, object string) int {
 func TestKilledAtEveryStep(t *testing.T) {
 	needTool(t, "strace")
 	data := smallTar(t)
-	killed := 0
-	for _, call := range []string{"flock", "mkdirat", "syncfs", "fsync", "renameat", "unlinkat"} {
-		for step := 1; killAt(t, data, call, step); step++ {
-			killed++
-		}
-	}
-	if killed < 20 {
-		t.Skipf("killed at %d steps only: strace cannot inject signals here", killed)
-	}
-	t.Logf("killed at %d steps", killed)
+	helper.EveryStep(t, 20, helper.Calls(), func(call string, step int) bool { return killAt(t, data, call, step) })
 }
 
 // killAt kills an import at its Nth call; false if it made fewer.
 func killAt(t *testing.T, data []byte, call string, step int) bool {
 	t.Helper()
 	root := needRoot(t)
-	inject := fmt.Sprintf("inject=%s:signal=KILL:when=%d", call, step)
-	cmd := helperCommand(t, root, "strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace="+call, "-e", inject)
-	// strace counts for each thread: without the runtime's preemption and with
-	// one processor all calls are of the main one.
-	cmd.Env = append(cmd.Env, "GOMAXPROCS=1", "GODEBUG=asyncpreemptoff=1", "GOGC=off")
+	cmd := helper.Injected(t, root, nil, call, fmt.Sprintf("signal=KILL:when=%d", step))
 	cmd.Stdin = bytes.NewReader(data)
 	err := cmd.Run()
 	checkWholeOrNothing(t, root, step)

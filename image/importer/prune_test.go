@@ -10,18 +10,13 @@ import (
 	"testing"
 
 	"github.com/cocker/cocker/image"
+	"github.com/cocker/cocker/image/internal/helper"
 )
 
-// pruneEnv makes the helper of helperEnv prune the store instead: all but keep:1.
-const pruneEnv = "COCKER_TEST_PRUNE"
-
-func pruneHelper(root string) int {
+func pruneAllButKeep(root string) error {
 	uses := func() (image.Uses, error) { return image.Uses{References: []string{"keep:1"}}, nil }
-	if _, err := image.Open(root).Prune(image.PrunePolicy{Named: true}, uses); err != nil {
-		_, _ = os.Stderr.WriteString(err.Error() + "\n")
-		return 1
-	}
-	return 0
+	_, err := image.Open(root).Prune(image.PrunePolicy{Named: true}, uses)
+	return err
 }
 
 // wantRepairable asserts that a repair leaves nothing to be found, not even by a deep
@@ -65,33 +60,21 @@ func pruneStore(t *testing.T) string {
 	return root
 }
 
-func pruneCommand(t *testing.T, root, call, inject string) error {
+func pruneWith(t *testing.T, root, call, inject string) error {
 	t.Helper()
-	cmd := helperCommand(t, root, "strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace="+call, "-e", inject)
-	cmd.Env = append(cmd.Env, pruneEnv+"=1", "GOMAXPROCS=1", "GODEBUG=asyncpreemptoff=1", "GOGC=off")
-	return cmd.Run()
+	return helper.Injected(t, root, []string{"prune"}, call, inject).Run()
 }
 
 // Killed at each step of a prune, or with a disk that takes nothing from then on: a
 // repair cleans up, the image to keep is whole, and of the others none is half.
 func TestPruneKilledAtEveryStep(t *testing.T) {
 	needTool(t, "strace")
-	killed := 0
-	for _, call := range []string{"flock", "mkdirat", "write", "fsync", "renameat", "unlinkat"} {
-		for step := 1; step < 60; step++ {
-			root := pruneStore(t)
-			err := pruneCommand(t, root, call, fmt.Sprintf("inject=%s:signal=KILL:when=%d", call, step))
-			wantOldOrGone(t, root, fmt.Sprintf("%s %d", call, step))
-			if err == nil {
-				break
-			}
-			killed++
-		}
-	}
-	if killed < 20 {
-		t.Skipf("killed at %d steps only: strace cannot inject signals here", killed)
-	}
-	t.Logf("killed at %d steps", killed)
+	helper.EveryStep(t, 20, []string{"flock", "mkdirat", "write", "fsync", "renameat", "unlinkat"}, func(call string, step int) bool {
+		root := pruneStore(t)
+		err := pruneWith(t, root, call, fmt.Sprintf("signal=KILL:when=%d", step))
+		wantOldOrGone(t, root, fmt.Sprintf("%s %d", call, step))
+		return err != nil && step < 60
+	})
 }
 
 // A disk that is full from some step on.
@@ -100,7 +83,7 @@ func TestPruneOnAFullDisk(t *testing.T) {
 	for _, call := range []string{"mkdirat", "write", "fsync", "renameat"} {
 		for step := 1; step < 60; step++ {
 			root := pruneStore(t)
-			err := pruneCommand(t, root, call, fmt.Sprintf("inject=%s:error=ENOSPC:when=%d+", call, step))
+			err := pruneWith(t, root, call, fmt.Sprintf("error=ENOSPC:when=%d+", step))
 			wantOldOrGone(t, root, fmt.Sprintf("%s %d", call, step))
 			if err == nil {
 				break
@@ -134,8 +117,7 @@ func TestPruneSyncOrder(t *testing.T) {
 	needTool(t, "strace")
 	root := pruneStore(t)
 	trace := filepath.Join(t.TempDir(), "trace")
-	cmd := helperCommand(t, root, "strace", "-f", "-y", "-qq", "-o", trace, "-e", "trace=fsync,fdatasync,renameat,renameat2,rename,unlinkat")
-	cmd.Env = append(cmd.Env, pruneEnv+"=1")
+	cmd := helper.Command(t, root, []string{"prune"}, "strace", "-f", "-y", "-qq", "-o", trace, "-e", "trace=fsync,fdatasync,renameat,renameat2,rename,unlinkat")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		if strings.Contains(string(out), "ptrace") {
 			t.Skipf("strace may not trace here: %s", out)

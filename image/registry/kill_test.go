@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -14,43 +13,19 @@ import (
 	"testing"
 
 	"github.com/cocker/cocker/image"
+	"github.com/cocker/cocker/image/internal/helper"
 	"github.com/cocker/cocker/image/transfer"
 )
 
-// helperEnv makes the test binary pull into the store that it names, instead of
-// running tests: for a process of its own to kill or to measure.
-const helperEnv = "COCKER_TEST_PULL_INTO"
-
+// A helper pulls the image that it is given.
 func TestMain(m *testing.M) {
-	if root := os.Getenv(helperEnv); root != "" {
-		os.Exit(helper(root, os.Args[1]))
-	}
-	os.Exit(m.Run())
-}
-
-func helper(root, ref string) int {
-	c := New(Config{AuthFiles: []string{}, Version: "test"})
-	if _, err := c.Pull(context.Background(), image.Open(root), ref, transfer.HostPlatform()); err != nil {
-		_, _ = io.WriteString(os.Stderr, err.Error()+"\n")
-		return 1
-	}
-	// Not the resource usage of wait4(2): that has the parent's, from before the exec.
-	status, _ := os.ReadFile("/proc/self/status")
-	_, peak, _ := strings.Cut(string(status), "VmHWM:")
-	_, _ = io.WriteString(os.Stdout, strings.Fields(peak)[0])
-	return 0
-}
-
-func helperCommand(t *testing.T, root, ref string, wrapper ...string) *exec.Cmd {
-	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	argv := append(wrapper, self, ref)
-	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Env = append(os.Environ(), helperEnv+"="+root)
-	return cmd
+	helper.Main(m, func(root string, words []string) error {
+		c := New(Config{AuthFiles: []string{}, Version: "test"})
+		if _, err := c.Pull(context.Background(), image.Open(root), words[0], transfer.HostPlatform()); err != nil {
+			return err
+		}
+		return helper.PrintPeakMemory()
+	})
 }
 
 // Killed at each step of a pull that replaces an image: the store then has the old
@@ -63,16 +38,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 	base := layerOf(t, map[string]string{"base": "x"}, image.MediaTypeLayerGzip)
 	s.putImage(t, "a", "old", false, "", base, layerOf(t, map[string]string{"own": "old"}, image.MediaTypeLayerGzip))
 	s.putImage(t, "a", "new", false, "", base, layerOf(t, map[string]string{"own": "new"}, image.MediaTypeLayerZstd))
-	killed := 0
-	for _, call := range []string{"flock", "mkdirat", "syncfs", "fsync", "renameat", "unlinkat"} {
-		for step := 1; killAt(t, s, call, step); step++ {
-			killed++
-		}
-	}
-	if killed < 10 {
-		t.Skipf("killed at %d steps only: strace cannot inject signals here", killed)
-	}
-	t.Logf("killed at %d steps", killed)
+	helper.EveryStep(t, 10, helper.Calls(), func(call string, step int) bool { return killAt(t, s, call, step) })
 }
 
 // killAt kills a pull at a thread's Nth call; false if no thread made so many.
@@ -92,9 +58,7 @@ func killAt(t *testing.T, s *server, call string, step int) bool {
 		t.Fatal(err)
 	}
 	current.Store("new")
-	inject := fmt.Sprintf("inject=%s:signal=KILL:when=%d", call, step)
-	cmd := helperCommand(t, root, ref, "strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace="+call, "-e", inject)
-	cmd.Env = append(cmd.Env, "GOMAXPROCS=1", "GODEBUG=asyncpreemptoff=1", "GOGC=off")
+	cmd := helper.Injected(t, root, []string{ref}, call, fmt.Sprintf("signal=KILL:when=%d", step))
 	err := cmd.Run()
 	wantOldOrNew(t, store, ref, call+" "+strconv.Itoa(step))
 	return err != nil
@@ -140,7 +104,7 @@ func TestDiskFull(t *testing.T) {
 	for _, tag := range []string{"blob", "layer"} {
 		root := needRoot(t)
 		script := `mount -t tmpfs -o size=4m none "$0" && { "$@"; code=$?; find "$0" -name ".staging*" -o -path "*/sha256/*"; exit $code; }`
-		cmd := helperCommand(t, root+"/store", s.host()+"/full:"+tag, "unshare", "-m", "sh", "-c", script, root)
+		cmd := helper.Command(t, root+"/store", []string{s.host() + "/full:" + tag}, "unshare", "-m", "sh", "-c", script, root)
 		var out, errs strings.Builder
 		cmd.Stdout, cmd.Stderr = &out, &errs
 		err := cmd.Run()
@@ -165,7 +129,7 @@ func TestMemory(t *testing.T) {
 		layers = append(layers, layerOf(t, map[string]string{strconv.Itoa(i): noise(24 << 20)}, mediaType))
 	}
 	s.putImage(t, "big", "1", false, "", layers...)
-	cmd := helperCommand(t, root, s.host()+"/big:1")
+	cmd := helper.Command(t, root, []string{s.host() + "/big:1"})
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatal(err)
