@@ -11,10 +11,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cocker/cocker/internal/inode"
 	"github.com/cocker/cocker/internal/linux"
 )
 
@@ -27,14 +27,12 @@ type archiver struct {
 	tar    *tar.Writer
 	base   uint32
 	note   func(string)
-	links  map[inode]string // first name of each file that has several
+	links  inode.Links
 	buffer []byte
 }
 
-type inode struct{ dev, ino uint64 }
-
 func archive(ctx context.Context, w io.Writer, content Content, note func(string)) error {
-	a := &archiver{ctx: ctx, tar: tar.NewWriter(w), base: content.Base, note: note, links: map[inode]string{}, buffer: make([]byte, 256<<10)}
+	a := &archiver{ctx: ctx, tar: tar.NewWriter(w), base: content.Base, note: note, links: inode.Links{}, buffer: make([]byte, 256<<10)}
 	fd, err := linux.OpenSameMount(int(content.Dir.Fd()), ".", unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return err
@@ -115,7 +113,7 @@ func (a *archiver) element(parent *os.File, base, name string) error {
 		}
 		return a.file(file, name)
 	}
-	if first, ok := a.linkedTo(&st, name); ok {
+	if first, ok := a.links.First(&st, name); ok {
 		return a.link(first, name, &st)
 	}
 	return a.special(parent, base, name, &st)
@@ -138,19 +136,6 @@ func (a *archiver) open(parent *os.File, base, name string, kind uint32) (*os.Fi
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// linkedTo returns the name under which a file with several names went in first.
-func (a *archiver) linkedTo(st *unix.Stat_t, name string) (string, bool) {
-	if st.Nlink < 2 {
-		return "", false
-	}
-	id := inode{uint64(st.Dev), st.Ino}
-	first, ok := a.links[id]
-	if !ok {
-		a.links[id] = name
-	}
-	return first, ok
-}
-
 func (a *archiver) link(first, name string, st *unix.Stat_t) error {
 	hdr := a.header(name, tar.TypeLink, st)
 	hdr.Linkname = first
@@ -168,7 +153,7 @@ func (a *archiver) file(file *os.File, name string) error {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return readError(name, errors.New("it changed while it was read"))
 	}
-	if first, ok := a.linkedTo(&st, name); ok {
+	if first, ok := a.links.First(&st, name); ok {
 		return a.link(first, name, &st)
 	}
 	hdr := a.header(name, tar.TypeReg, &st)
@@ -210,12 +195,11 @@ func (a *archiver) special(parent *os.File, base, name string, st *unix.Stat_t) 
 	hdr := a.header(name, kindOf(st.Mode), st)
 	switch hdr.Typeflag {
 	case tar.TypeSymlink:
-		target := make([]byte, unix.PathMax)
-		n, err := unix.Readlinkat(int(parent.Fd()), base, target)
+		target, err := inode.ReadLink(int(parent.Fd()), base)
 		if err != nil {
 			return &elementError{readError(name, err)}
 		}
-		hdr.Linkname = string(target[:n])
+		hdr.Linkname = target
 	case tar.TypeChar, tar.TypeBlock:
 		hdr.Devmajor, hdr.Devminor = int64(unix.Major(st.Rdev)), int64(unix.Minor(st.Rdev))
 	}
@@ -237,17 +221,11 @@ func kindOf(mode uint32) byte {
 	return tar.TypeFifo
 }
 
-// header is the entry of a node. The PAX format keeps nanoseconds and names of any length.
+// header is the entry of an inode, with owners by their numbers inside.
 func (a *archiver) header(name string, kind byte, st *unix.Stat_t) *tar.Header {
-	return &tar.Header{
-		Typeflag: kind,
-		Name:     name,
-		Mode:     int64(st.Mode & 0o7777),
-		Uid:      a.owner(st.Uid),
-		Gid:      a.owner(st.Gid),
-		ModTime:  time.Unix(st.Mtim.Unix()),
-		Format:   tar.FormatPAX,
-	}
+	hdr := inode.Header(name, kind, st)
+	hdr.Uid, hdr.Gid = a.owner(st.Uid), a.owner(st.Gid)
+	return hdr
 }
 
 // nobody owns what belongs to no user of a container (user_namespaces(7)).
@@ -262,7 +240,7 @@ func (a *archiver) owner(id uint32) int {
 
 // attributes adds extended attributes, as GNU tar --xattrs writes them.
 func (a *archiver) attributes(file *os.File, hdr *tar.Header) error {
-	names, err := attributeNames(file)
+	names, err := inode.Attributes(int(file.Fd()))
 	if err != nil {
 		return err
 	}
@@ -273,7 +251,7 @@ func (a *archiver) attributes(file *os.File, hdr *tar.Header) error {
 		if !a.keeps(name) {
 			continue
 		}
-		value, err := grow(func(buf []byte) (int, error) { return unix.Fgetxattr(int(file.Fd()), name, buf) })
+		value, err := inode.Attribute(int(file.Fd()), name)
 		if errors.Is(err, unix.ENODATA) {
 			continue // removed since it was listed
 		}
@@ -283,10 +261,7 @@ func (a *archiver) attributes(file *os.File, hdr *tar.Header) error {
 		if name == capability {
 			value = a.unshifted(value)
 		}
-		if hdr.PAXRecords == nil {
-			hdr.PAXRecords = map[string]string{}
-		}
-		hdr.PAXRecords["SCHILY.xattr."+name] = string(value)
+		inode.AddAttribute(hdr, name, value)
 	}
 	return nil
 }
@@ -310,42 +285,14 @@ func unwritable(name string) bool { return strings.Contains(name, "=") }
 // unshifted turns file capabilities of the container's root into such of the disk's.
 // The kernel names the root of the namespace that they are for, in a longer form, to
 // those outside (capabilities(7), "File capability extended attribute versioning").
-func (a *archiver) unshifted(value []byte) []byte {
+func (a *archiver) unshifted(value string) string {
 	const shortForm, longForm = 20, 24 // bytes, in which VFS_CAP_REVISION_2 and _3 come
-	if len(value) != longForm || binary.LittleEndian.Uint32(value[shortForm:]) != a.base {
+	if len(value) != longForm || binary.LittleEndian.Uint32([]byte(value[shortForm:])) != a.base {
 		return value
 	}
-	short := slices.Clone(value[:shortForm])
+	short := []byte(value[:shortForm])
 	short[3] = 2
-	return short
-}
-
-func attributeNames(file *os.File) ([]string, error) {
-	list, err := grow(func(buf []byte) (int, error) { return unix.Flistxattr(int(file.Fd()), buf) })
-	if err != nil || len(list) == 0 {
-		return nil, err
-	}
-	names := strings.Split(strings.TrimSuffix(string(list), "\x00"), "\x00")
-	slices.Sort(names)
-	return names, nil
-}
-
-// grow calls a function that wants a large enough buffer, with up to the 64 KiB that
-// the kernel allows (xattr(7)).
-func grow(call func([]byte) (int, error)) ([]byte, error) {
-	buf := make([]byte, 256)
-	for {
-		n, err := call(buf)
-		switch {
-		case err == nil:
-			return buf[:n], nil
-		case errors.Is(err, unix.ENOTSUP):
-			return nil, nil // a file system without attributes
-		case !errors.Is(err, unix.ERANGE) || len(buf) >= 1<<16:
-			return nil, err
-		}
-		buf = make([]byte, 1<<16)
-	}
+	return string(short)
 }
 
 // Export writes the content of a volume as a tar, owners by their numbers inside. It may

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cocker/cocker/image/unpack"
+	"github.com/cocker/cocker/internal/inode"
 )
 
 // isWhiteout knows both forms of overlayfs: a character device 0:0 and, since
@@ -50,11 +51,11 @@ func sameElement(parent int, base string, st unix.Stat_t, there found) (bool, er
 	case unix.S_IFREG:
 		return sameFile(parent, base, st, there)
 	case unix.S_IFLNK:
-		a, err := readlink(parent, base)
+		a, err := inode.ReadLink(parent, base)
 		if err != nil {
 			return false, err
 		}
-		b, err := readlink(there.parent, base)
+		b, err := inode.ReadLink(there.parent, base)
 		return err == nil && a == b && sameOwner(st, old), err
 	}
 	return sameOwner(st, old), nil
@@ -96,7 +97,7 @@ func sameMeta(a int, stA unix.Stat_t, b int, stB unix.Stat_t) (bool, error) {
 
 // keptAttrs are the names and values of attributes that belong to an image.
 func keptAttrs(fd int) ([]string, error) {
-	names, err := listAttrs(fd)
+	names, err := inode.Attributes(fd)
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +106,7 @@ func keptAttrs(fd int) ([]string, error) {
 		if !unpack.KeepAttr(name) {
 			continue
 		}
-		value, err := getAttr(fd, name)
+		value, err := inode.Attribute(fd, name)
 		if err != nil && !errors.Is(err, unix.ENODATA) {
 			return nil, err
 		}

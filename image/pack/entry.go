@@ -5,13 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/cocker/cocker/image/unpack"
+	"github.com/cocker/cocker/internal/inode"
 )
 
 const (
@@ -21,11 +20,9 @@ const (
 	whiteoutAttr   = overlayAttrs + "whiteout"
 	redirectAttr   = overlayAttrs + "redirect"
 	metacopyAttr   = overlayAttrs + "metacopy"
-	attrRecord     = "SCHILY.xattr."
 )
 
-// header is the entry of a node without link target, size and device. The PAX
-// format keeps nanoseconds and names of any length.
+// header is the entry of an inode without link target, size and device.
 func (p *packer) header(name string, kind byte, st unix.Stat_t) *tar.Header {
 	switch {
 	case p.writable:
@@ -33,15 +30,7 @@ func (p *packer) header(name string, kind byte, st unix.Stat_t) *tar.Header {
 	case p.base != 0:
 		st.Uid, st.Gid = p.shifted(st.Uid), p.shifted(st.Gid)
 	}
-	return &tar.Header{
-		Typeflag: kind,
-		Name:     name,
-		Mode:     int64(st.Mode & 0o7777),
-		Uid:      int(st.Uid),
-		Gid:      int(st.Gid),
-		ModTime:  time.Unix(st.Mtim.Unix()),
-		Format:   tar.FormatPAX,
-	}
+	return inode.Header(name, kind, &st)
 }
 
 // special packs what has no content.
@@ -53,7 +42,7 @@ func (p *packer) special(parent int, base, name string, st unix.Stat_t) error {
 	var hdr *tar.Header
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFLNK:
-		target, err := readlink(parent, base)
+		target, err := inode.ReadLink(parent, base)
 		if err != nil {
 			return entryError("read link", name, err)
 		}
@@ -93,18 +82,9 @@ func (p *packer) whiteout(name string, st unix.Stat_t) error {
 	return p.tar.WriteHeader(p.header(name, tar.TypeReg, st))
 }
 
-func readlink(parent int, base string) (string, error) {
-	buf := make([]byte, unix.PathMax)
-	n, err := unix.Readlinkat(parent, base, buf)
-	if err != nil {
-		return "", err
-	}
-	return string(buf[:n]), nil
-}
-
 // attributes adds the extended attributes that belong to an image.
 func (p *packer) attributes(fd int, hdr *tar.Header) error {
-	names, err := listAttrs(fd)
+	names, err := inode.Attributes(fd)
 	if err != nil {
 		return err
 	}
@@ -115,17 +95,14 @@ func (p *packer) attributes(fd int, hdr *tar.Header) error {
 			p.noteAttr(name, hdr.Name)
 			continue
 		}
-		value, err := getAttr(fd, name)
+		value, err := inode.Attribute(fd, name)
 		if errors.Is(err, unix.ENODATA) {
 			continue // removed since it was listed
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		if hdr.PAXRecords == nil {
-			hdr.PAXRecords = map[string]string{}
-		}
-		hdr.PAXRecords[attrRecord+name] = value
+		inode.AddAttribute(hdr, name, value)
 	}
 	return nil
 }
@@ -135,39 +112,5 @@ func (p *packer) noteAttr(attr, entry string) {
 	if !strings.HasPrefix(attr, overlayAttrs) && !p.noted[attr] {
 		p.noted[attr] = true
 		p.note(fmt.Sprintf("%s: the extended attribute %s is left out, here and elsewhere", entry, attr))
-	}
-}
-
-func listAttrs(fd int) ([]string, error) {
-	buf, err := grow(func(buf []byte) (int, error) { return unix.Flistxattr(fd, buf) })
-	if err != nil || len(buf) == 0 {
-		return nil, err
-	}
-	names := strings.Split(strings.TrimSuffix(string(buf), "\x00"), "\x00")
-	slices.Sort(names)
-	return names, nil
-}
-
-func getAttr(fd int, name string) (string, error) {
-	buf, err := grow(func(buf []byte) (int, error) { return unix.Fgetxattr(fd, name, buf) })
-	return string(buf), err
-}
-
-// grow calls a function that wants a large enough buffer, with up to the 64 KiB
-// that the kernel allows for a value and for a list of names.
-func grow(call func([]byte) (int, error)) ([]byte, error) {
-	var small [256]byte
-	buf := small[:]
-	for {
-		n, err := call(buf)
-		switch {
-		case err == nil:
-			return slices.Clone(buf[:n]), nil
-		case errors.Is(err, unix.ENOTSUP):
-			return nil, nil // a file system without attributes
-		case !errors.Is(err, unix.ERANGE) || len(buf) >= 1<<16:
-			return nil, err
-		}
-		buf = make([]byte, 1<<16)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cocker/cocker/internal/inode"
 )
 
 // level is one directory of a stack of layers: the directories of its name that
@@ -138,7 +140,7 @@ func (l level) lookup(name string) (f found, link string, ok bool, err error) {
 	if f, ok, err = here.find(base); err != nil || !ok || f.st.Mode&unix.S_IFMT != unix.S_IFLNK {
 		return f, "", ok, err
 	}
-	link, err = readlink(f.parent, base)
+	link, err = inode.ReadLink(f.parent, base)
 	return f, link, ok, err
 }
 

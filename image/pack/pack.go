@@ -16,6 +16,8 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cocker/cocker/internal/inode"
 )
 
 // Dir writes dir and all below it as a tar with its end mark. Mount points below
@@ -67,14 +69,12 @@ func (p *packer) shifted(id uint32) uint32 {
 	return id - p.base
 }
 
-type inode struct{ dev, ino uint64 }
-
 type packer struct {
 	ctx    context.Context
 	tar    *tar.Writer
 	note   func(string)
-	links  map[inode]string // first name of each file that has several
-	noted  map[string]bool  // attributes that note was told of
+	links  inode.Links
+	noted  map[string]bool // attributes that note was told of
 	buffer []byte
 
 	base     uint32 // the first id of the range that the tree belongs to
@@ -85,7 +85,7 @@ func newPacker(ctx context.Context, w io.Writer, note func(string)) *packer {
 	if note == nil {
 		note = func(string) {}
 	}
-	return &packer{ctx: ctx, tar: tar.NewWriter(w), note: note, links: map[inode]string{}, noted: map[string]bool{}}
+	return &packer{ctx: ctx, tar: tar.NewWriter(w), note: note, links: inode.Links{}, noted: map[string]bool{}}
 }
 
 // dir packs an open directory and closes it.
@@ -167,17 +167,12 @@ func (p *packer) element(parent int, base, name string) error {
 	return p.special(parent, base, name, st)
 }
 
-// linkedTo returns the name under which a file with several names went in first.
+// linkedTo is about files: overlayfs links its whiteouts to each other, too.
 func (p *packer) linkedTo(st unix.Stat_t, name string) (string, bool) {
-	if st.Nlink < 2 || isWhiteoutNode(st) {
+	if isWhiteoutNode(st) {
 		return "", false
 	}
-	id := inode{uint64(st.Dev), st.Ino}
-	first, ok := p.links[id]
-	if !ok {
-		p.links[id] = name
-	}
-	return first, ok
+	return p.links.First(&st, name)
 }
 
 // openElement does not hang on a fifo that took the place of a file.

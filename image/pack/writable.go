@@ -10,6 +10,8 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cocker/cocker/internal/inode"
 )
 
 // Writable is a container's writable layer, an upper directory of overlayfs, and
@@ -262,7 +264,7 @@ func (w *walker) leaf(dir place, base string, st unix.Stat_t, there found, exist
 		return nil
 	}
 	if target, ok := w.filled.links[clean(name)]; ok && !exists && st.Mode&unix.S_IFMT == unix.S_IFLNK {
-		if link, err := readlink(dir.fd, base); err != nil || link == target {
+		if link, err := inode.ReadLink(dir.fd, base); err != nil || link == target {
 			return err
 		}
 	}

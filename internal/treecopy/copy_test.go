@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cocker/cocker/internal/inode"
 )
 
 // sides are a host's and a container's side; the container's root is dir/root.
@@ -249,7 +251,7 @@ func TestWhatIsKept(t *testing.T) {
 // entry is one entry of a tar that nobody honest writes.
 func entry(kind byte, name, link string) *tar.Header {
 	return &tar.Header{Typeflag: kind, Name: name, Linkname: link, Mode: 0o6755, Size: map[byte]int64{tar.TypeReg: 5}[kind], Uid: 1 << 20, Format: tar.FormatPAX,
-		PAXRecords: map[string]string{attrRecord + "trusted.overlay.redirect": "/x", attrRecord + "security.capability": "\x01\x00\x00\x02\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"}}
+		PAXRecords: map[string]string{inode.AttributeRecord + "trusted.overlay.redirect": "/x", inode.AttributeRecord + "security.capability": "\x01\x00\x00\x02\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"}}
 }
 
 func makeTar(t *testing.T, entries ...*tar.Header) []byte {

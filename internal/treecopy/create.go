@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cocker/cocker/image/unpack"
+	"github.com/cocker/cocker/internal/inode"
 	"github.com/cocker/cocker/internal/linux"
 )
 
@@ -366,7 +367,7 @@ const capabilityAttr = "security.capability"
 // attributes of users.
 func (r *receiver) setAttributes(fd int, hdr *tar.Header) error {
 	for _, record := range slices.Sorted(maps.Keys(hdr.PAXRecords)) {
-		name, ok := strings.CutPrefix(record, attrRecord)
+		name, ok := strings.CutPrefix(record, inode.AttributeRecord)
 		if !ok || !unpack.KeepAttr(name) || name == capabilityAttr && !r.privileged() {
 			continue
 		}

@@ -6,26 +6,12 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/cocker/cocker/image/unpack"
+	"github.com/cocker/cocker/internal/inode"
 )
-
-// header is the entry of a node without link target, size and device. The PAX format
-// keeps nanoseconds and names of any length.
-func header(name string, kind byte, st *unix.Stat_t) *tar.Header {
-	return &tar.Header{
-		Typeflag: kind,
-		Name:     name,
-		Mode:     int64(st.Mode & 0o7777),
-		Uid:      int(st.Uid),
-		Gid:      int(st.Gid),
-		ModTime:  time.Unix(st.Mtim.Unix()),
-		Format:   tar.FormatPAX,
-	}
-}
 
 // kernels are the file systems whose files are made up when they are read, some of
 // them with an effect.
@@ -41,12 +27,10 @@ func isKernels(fd int) bool {
 	return unix.Fstatfs(fd, &st) == nil && slices.Contains(kernels, int64(st.Type))
 }
 
-const attrRecord = "SCHILY.xattr." // GNU tar, bsdtar and all container tools use it
-
 // addAttributes adds the extended attributes that mean something elsewhere, too. A
 // name with "=" has no form in a PAX header.
 func addAttributes(fd int, hdr *tar.Header) error {
-	names, err := listAttributes(fd)
+	names, err := inode.Attributes(fd)
 	if err != nil {
 		return err
 	}
@@ -54,43 +38,14 @@ func addAttributes(fd int, hdr *tar.Header) error {
 		if !unpack.KeepAttr(name) || strings.Contains(name, "=") {
 			continue
 		}
-		value, err := grow(func(b []byte) (int, error) { return unix.Fgetxattr(fd, name, b) })
+		value, err := inode.Attribute(fd, name)
 		if errors.Is(err, unix.ENODATA) {
 			continue // removed since it was listed
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		if hdr.PAXRecords == nil {
-			hdr.PAXRecords = map[string]string{}
-		}
-		hdr.PAXRecords[attrRecord+name] = string(value)
+		inode.AddAttribute(hdr, name, value)
 	}
 	return nil
-}
-
-func listAttributes(fd int) ([]string, error) {
-	list, err := grow(func(b []byte) (int, error) { return unix.Flistxattr(fd, b) })
-	if err != nil || len(list) == 0 {
-		return nil, err
-	}
-	return strings.Split(strings.TrimSuffix(string(list), "\x00"), "\x00"), nil
-}
-
-// grow calls a function that wants a large enough buffer, with up to the 64 KiB that
-// the kernel allows for a value and for a list of names (xattr(7)).
-func grow(call func([]byte) (int, error)) ([]byte, error) {
-	for _, size := range []int{256, 1 << 16} {
-		buffer := make([]byte, size)
-		n, err := call(buffer)
-		switch {
-		case err == nil:
-			return buffer[:n], nil
-		case errors.Is(err, unix.ENOTSUP):
-			return nil, nil // a file system without attributes
-		case !errors.Is(err, unix.ERANGE):
-			return nil, err
-		}
-	}
-	return nil, unix.E2BIG
 }

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cocker/cocker/internal/inode"
 	"github.com/cocker/cocker/internal/linux"
 )
 
@@ -34,7 +35,7 @@ func (s *Side) Send(ctx context.Context, w io.Writer, path string, o SendOptions
 	if err != nil {
 		return err
 	}
-	t := &sender{ctx: ctx, side: s, path: path, tar: tar.NewWriter(w), options: o, links: map[inode]string{}}
+	t := &sender{ctx: ctx, side: s, path: path, tar: tar.NewWriter(w), options: o, links: inode.Links{}}
 	if isKernels(fd) {
 		unix.Close(fd)
 		return fmt.Errorf("%q is the kernel's: its files have no content that could be copied", path)
@@ -56,15 +57,13 @@ func (s *Side) Send(ctx context.Context, w io.Writer, path string, o SendOptions
 	return t.tar.Close()
 }
 
-type inode struct{ dev, ino uint64 }
-
 type sender struct {
 	ctx     context.Context
 	side    *Side
 	path    string // of the source
 	tar     *tar.Writer
 	options SendOptions
-	links   map[inode]string // first name of each file that has several
+	links   inode.Links
 	buffer  []byte
 }
 
@@ -92,8 +91,8 @@ func (t *sender) node(fd int, name string, dev uint64, depth int) error {
 		t.note("%s is a socket, which cannot be copied", t.shown(name))
 		return nil
 	}
-	if first, ok := t.linkedTo(&st, name); ok {
-		hdr := header(name, tar.TypeLink, &st)
+	if first, ok := t.links.First(&st, name); ok {
+		hdr := inode.Header(name, tar.TypeLink, &st)
 		hdr.Linkname = first
 		return t.write(hdr)
 	}
@@ -121,19 +120,6 @@ func (t *sender) write(hdr *tar.Header) error {
 	return nil
 }
 
-// linkedTo returns the name under which a file with several names was sent first.
-func (t *sender) linkedTo(st *unix.Stat_t, name string) (string, bool) {
-	if st.Nlink < 2 {
-		return "", false
-	}
-	id := inode{uint64(st.Dev), st.Ino}
-	first, ok := t.links[id]
-	if !ok {
-		t.links[id] = name
-	}
-	return first, ok
-}
-
 func (t *sender) directory(fd int, name string, st *unix.Stat_t, depth int) error {
 	if depth > maxDepth {
 		return fmt.Errorf("directories are nested deeper than %d below %q", maxDepth, t.path)
@@ -144,7 +130,7 @@ func (t *sender) directory(fd int, name string, st *unix.Stat_t, depth int) erro
 	}
 	directory := os.NewFile(uintptr(opened), name)
 	defer directory.Close()
-	hdr := header(name+"/", tar.TypeDir, st)
+	hdr := inode.Header(name+"/", tar.TypeDir, st)
 	if name == "" {
 		hdr.Name = "./"
 	}
@@ -207,13 +193,13 @@ func (t *sender) mountPoint(parent int, base, name string) error {
 	case unix.S_IFDIR:
 		return t.empty(name, &st)
 	case unix.S_IFREG:
-		return t.write(header(name, tar.TypeReg, &st))
+		return t.write(inode.Header(name, tar.TypeReg, &st))
 	}
 	return nil
 }
 
 func (t *sender) empty(name string, st *unix.Stat_t) error {
-	return t.write(header(name+"/", tar.TypeDir, st))
+	return t.write(inode.Header(name+"/", tar.TypeDir, st))
 }
 
 // regular sends a file with the size it has when it is opened. A file that becomes
@@ -226,7 +212,7 @@ func (t *sender) regular(fd int, name string, st *unix.Stat_t) error {
 	}
 	file := os.NewFile(uintptr(opened), name)
 	defer file.Close()
-	hdr := header(name, tar.TypeReg, st)
+	hdr := inode.Header(name, tar.TypeReg, st)
 	if now, err := stat(opened); err == nil {
 		hdr.Size = now.Size
 	}
@@ -276,11 +262,11 @@ func (t *sender) content(file *os.File, name string, size int64) error {
 
 // special sends what has no content. It is not opened.
 func (t *sender) special(fd int, name string, st *unix.Stat_t) error {
-	hdr := header(name, tar.TypeFifo, st)
+	hdr := inode.Header(name, tar.TypeFifo, st)
 	switch kind(st) {
 	case unix.S_IFIFO:
 	case unix.S_IFLNK:
-		target, err := readLink(fd, "")
+		target, err := inode.ReadLink(fd, "")
 		if err != nil {
 			return fmt.Errorf("read link %q: %w", t.shown(name), err)
 		}

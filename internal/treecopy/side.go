@@ -106,16 +106,6 @@ func statAt(parent int, base string) (st unix.Stat_t, err error) {
 
 func kind(st *unix.Stat_t) uint32 { return st.Mode & unix.S_IFMT }
 
-// readLink reads the link that fd, a path descriptor, is open on.
-func readLink(fd int, base string) (string, error) {
-	buffer := make([]byte, unix.PathMax)
-	n, err := unix.Readlinkat(fd, base, buffer)
-	if err != nil {
-		return "", err
-	}
-	return string(buffer[:n]), nil
-}
-
 // split cuts a path into its directory and its last element. Nothing is cleaned: what
 // ".." means behind a symbolic link is the kernel's business.
 func split(path string) (dir, base string) {

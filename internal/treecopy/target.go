@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cocker/cocker/internal/inode"
 )
 
 // target is where a copy goes: a name below an open directory.
@@ -84,7 +86,7 @@ func (s *Side) follow(path string) (t target, st *unix.Stat_t, err error) {
 }
 
 func (s *Side) linkTarget(parent int, dir, base string) (string, error) {
-	to, err := readLink(parent, base)
+	to, err := inode.ReadLink(parent, base)
 	if err != nil {
 		return base, err
 	}
