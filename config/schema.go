@@ -180,6 +180,7 @@ func (b *builder) checkWhole(entries []*entry) {
 		b.problems = append(b.problems, &Problem{File: b.file, Text: `no image; set image = "NAME:TAG", or images = [...], lowest first`})
 	}
 	b.checkPull(entries)
+	b.checkInit(entries)
 	b.checkNetwork(entries)
 	b.checkResources(entries)
 	b.sortEnvironment()

@@ -23,6 +23,9 @@ func (l *launcher) files() []rootfs.File {
 			return updateHosts(old, l.container, l.lease.Address.Addr())
 		}},
 	}
+	if l.container.Init == config.InitImage {
+		files = append(files, bootFiles(id)...)
+	}
 	if servers := resolvConf(l.container.Network.Mode); servers != nil {
 		files = append(files, whole("/etc/resolv.conf", 0o644, string(servers)))
 	}

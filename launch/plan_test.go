@@ -110,7 +110,7 @@ func TestStopSignal(t *testing.T) {
 // The inheritable set of a container that got Docker's defaults was CVE-2022-24769;
 // what may never be in the set are capabilities over the kernel.
 func TestCapabilities(t *testing.T) {
-	set := defaultCapabilities()
+	set := capabilitiesOf(&config.Container{})
 	for name, capability := range map[string]uint{"SYS_ADMIN": 21, "SYS_PTRACE": 19, "SYS_MODULE": 16, "NET_ADMIN": 12, "MKNOD": 27, "SYS_RAWIO": 17, "BPF": 39} {
 		if set&(1<<capability) != 0 {
 			t.Errorf("CAP_%s is granted", name)
