@@ -17,7 +17,7 @@ import (
 // boot makes an init of the image PID 1, in what systemd's container interface
 // (systemd.io/CONTAINER_INTERFACE) and systemd-nspawn(1) with --boot lead it to expect.
 func boot(plan *handoff.Plan, channel *handoff.Init) (status int, err error) {
-	for _, phase := range []func(*handoff.Plan) error{protectSysctl, shareMounts, findInit} {
+	for _, phase := range []func(*handoff.Plan) error{protectSysctl, newBootID, shareMounts, findInit} {
 		if err := phase(plan); err != nil {
 			return exitFailed, err
 		}
@@ -68,6 +68,30 @@ func protectSysctl(plan *handoff.Plan) error {
 		return err
 	}
 	return linux.AttachAt(network, "/proc/sys/net")
+}
+
+// newBootID gives each boot of the container an id, as systemd-nspawn does: by it journalctl
+// tells one boot from the other, and the kernel's own is that of the host's (random(4)).
+func newBootID(*handoff.Plan) error {
+	const source, target = "/run/cocker-boot-id", "/proc/sys/kernel/random/boot_id"
+	var id [16]byte
+	if _, err := unix.Getrandom(id[:], 0); err != nil {
+		return fmt.Errorf("make a boot id: %w", err)
+	}
+	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80 // a version 4 UUID
+	text := fmt.Sprintf("%x-%x-%x-%x-%x\n", id[0:4], id[4:6], id[6:8], id[8:10], id[10:16])
+	if err := os.WriteFile(source, []byte(text), 0o444); err != nil {
+		return err
+	}
+	fd, err := linux.CloneMount(source, false)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := linux.SetAttributes(fd, noExecution|unix.MOUNT_ATTR_RDONLY, false); err != nil {
+		return err
+	}
+	return errors.Join(linux.AttachAt(fd, target), os.Remove(source))
 }
 
 // shareMounts lets what is mounted later reach services that have a mount namespace of
