@@ -14,6 +14,7 @@ type InitMode string
 const (
 	InitCocker InitMode = "cocker" // cocker-init is PID 1 and starts the command
 	InitNone   InitMode = "none"   // the command itself is PID 1
+	InitImage  InitMode = "image"  // the image's own init is PID 1 and boots the container like a machine
 )
 
 // NetworkMode says which network namespace a container gets.

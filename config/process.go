@@ -78,10 +78,10 @@ func (b *builder) arguments(e *entry) []string {
 func (b *builder) init(e *entry) {
 	switch s, ok := b.plain(e, e.value); {
 	case !ok:
-	case s == string(InitCocker), s == string(InitNone):
+	case s == string(InitCocker), s == string(InitNone), s == string(InitImage):
 		b.c.Init = InitMode(s)
 	default:
-		b.fail(e, nil, `%q is not one of "cocker" (cocker's init is PID 1) and "none" (the command is PID 1)`, s)
+		b.fail(e, nil, `%q is not one of "cocker" (cocker's init is PID 1), "none" (the command is PID 1) and "image" (the image's own init boots)`, s)
 	}
 }
 

@@ -182,6 +182,7 @@ func (b *builder) checkWhole(entries []*entry) {
 	}
 	b.checkPull(entries)
 	b.checkReload(entries)
+	b.checkInit(entries)
 	b.checkNetwork(entries)
 	b.checkResources(entries)
 	b.sortEnvironment()

@@ -1,6 +1,10 @@
 package launch
 
-import "golang.org/x/sys/unix"
+import (
+	"golang.org/x/sys/unix"
+
+	"github.com/cocker/cocker/config"
+)
 
 // capabilities are what a container keeps: Docker's default set without
 // CAP_MKNOD, which the kernel grants to the initial user namespace only, and
@@ -21,9 +25,37 @@ var capabilities = [...]uint{
 	unix.CAP_SYS_CHROOT,
 }
 
-func defaultCapabilities() (set uint64) {
+// bootCapabilities are what an init that boots the container has beside these: the set
+// of systemd-nspawn(1), --capability=, without those that only count in the initial user
+// namespace: CAP_MKNOD and the two of the audit. systemd mounts, and gives its services
+// namespaces, limits and capabilities of their own. All of it ends at the container's
+// user namespace.
+var bootCapabilities = [...]uint{
+	unix.CAP_DAC_READ_SEARCH,
+	unix.CAP_IPC_OWNER,
+	unix.CAP_LEASE,
+	unix.CAP_LINUX_IMMUTABLE,
+	unix.CAP_NET_BROADCAST,
+	unix.CAP_SYS_ADMIN,
+	unix.CAP_SYS_BOOT,
+	unix.CAP_SYS_NICE,
+	unix.CAP_SYS_PTRACE,
+	unix.CAP_SYS_RESOURCE,
+	unix.CAP_SYS_TTY_CONFIG,
+}
+
+func capabilitiesOf(c *config.Container) (set uint64) {
 	for _, capability := range capabilities {
 		set |= 1 << capability
+	}
+	if c.Init != config.InitImage {
+		return set
+	}
+	for _, capability := range bootCapabilities {
+		set |= 1 << capability
+	}
+	if c.Network.Mode != config.NetworkHost { // as nspawn has it: the network is its own
+		set |= 1 << unix.CAP_NET_ADMIN
 	}
 	return set
 }

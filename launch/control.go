@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cocker/cocker/config"
 	"github.com/cocker/cocker/internal/linux"
 	"github.com/cocker/cocker/internal/paths"
 )
@@ -47,6 +48,14 @@ func listenControl(container string) (fd int, err error) {
 // permission on cgroup.procs of both and of the ancestor they share (cgroups(7),
 // "Delegation containment"). The container itself only sees a cgroup file system that
 // is read-only.
-func delegate(idBase uint32) error {
-	return linux.DelegateCgroup(linux.CgroupPath(ownCgroup()), int(idBase))
+//
+// An init of the image sees one that it can write: what is below its unit's is its own to
+// divide. The limits of the unit's itself stay out of its reach (cgroups(7), "Cgroup
+// delegation: delegating a hierarchy to a less privileged user").
+func delegate(c *config.Container, idBase uint32) error {
+	dir := linux.CgroupPath(ownCgroup())
+	if c.Init == config.InitImage {
+		return linux.DelegateSubtree(dir, int(idBase))
+	}
+	return linux.DelegateCgroup(dir, int(idBase))
 }

@@ -23,8 +23,13 @@ func (l *launcher) files() []rootfs.File {
 			return updateHosts(old, l.container, l.lease.Address.Addr())
 		}},
 	}
-	if servers := resolvConf(l.container.Network.Mode); servers != nil {
+	servers := resolvConf(l.container.Network.Mode)
+	if servers != nil {
 		files = append(files, whole("/etc/resolv.conf", 0o644, string(servers)))
+	}
+	if l.container.Init == config.InitImage {
+		files = append(files, interfaceFiles(id)...)
+		files = append(files, networkFiles(l.lease, servers)...)
 	}
 	return files
 }

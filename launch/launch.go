@@ -63,7 +63,7 @@ type launcher struct {
 func Start(ctx context.Context, options Options) (pid int, err error) {
 	l := &launcher{options: options, pidfd: -1}
 	defer l.unlock()
-	for _, phase := range []func() error{l.load, l.resolve, l.claim} {
+	for _, phase := range []func() error{l.load, l.checkUnit, l.resolve, l.claim} {
 		if err := phase(); err != nil {
 			return 0, err
 		}
@@ -249,7 +249,7 @@ func (f forSessions) close() {
 // sessions prepares for sessions, if there is an init that serves them.
 func (l *launcher) sessions() (f forSessions, err error) {
 	f = forSessions{-1, -1}
-	if l.container.Init != config.InitCocker {
+	if l.container.Init == config.InitNone {
 		return f, nil
 	}
 	if f.control, err = listenControl(l.container.Name); err != nil {
@@ -257,7 +257,7 @@ func (l *launcher) sessions() (f forSessions, err error) {
 	}
 	f.rescue = openRescue()
 	l.plan.Sessions, l.plan.Rescue = true, f.rescue >= 0
-	if err := delegate(l.idBase); err != nil {
+	if err := delegate(l.container, l.idBase); err != nil {
 		f.close()
 		return f, err
 	}

@@ -14,9 +14,9 @@ import (
 
 // notifySource is the host's socket that a container sees when its command is
 // PID 1 and speaks to systemd itself; it is the unit's main process, which
-// NotifyAccess=main lets in.
+// NotifyAccess=exec lets in.
 func notifySource(c *config.Container) string {
-	if !c.NotifyReady || c.Init != config.InitNone {
+	if c.Init == config.InitCocker || c.Init == config.InitNone && !c.NotifyReady {
 		return ""
 	}
 	return os.Getenv("NOTIFY_SOCKET")

@@ -19,7 +19,8 @@ import (
 func makePlan(c *config.Container, images []*image.Image, foreground bool) (*handoff.Plan, error) {
 	top := images[len(images)-1].Config
 	command := commandLine(c, &top)
-	if len(command) == 0 {
+	boot := c.Init == config.InitImage
+	if len(command) == 0 && !boot {
 		return nil, fmt.Errorf("neither the container's file nor image %s says what to run; set command in %s", c.Images[len(c.Images)-1], c.Sources[0])
 	}
 	signal, err := stopSignal(firstOf(c.StopSignal, top.StopSignal, "SIGTERM"))
@@ -33,13 +34,17 @@ func makePlan(c *config.Container, images []*image.Image, foreground bool) (*han
 		User:          firstOf(c.User, top.User),
 		WorkDir:       firstOf(c.WorkDir, top.WorkDir, "/"),
 		StopSignal:    signal,
-		Capabilities:  defaultCapabilities(),
-		Exec:          c.Init == config.InitNone,
+		Capabilities:  capabilitiesOf(c),
+		Exec:          c.Init != config.InitCocker,
+		Boot:          boot,
 		Foreground:    foreground,
 		Terminal:      interactive,
 		OwnNetwork:    c.Network.Mode != config.NetworkHost,
 		HostSys:       c.Network.Mode == config.NetworkHost,
 		ForwardNotify: c.NotifyReady && c.Init == config.InitCocker && !foreground,
+	}
+	if boot { // whatever the image says of its command
+		plan.User, plan.WorkDir = "", "/"
 	}
 	plan.Environment = environment(c, images, interactive)
 	return plan, nil
@@ -79,7 +84,7 @@ func environment(c *config.Container, images []*image.Image, terminal bool) []st
 	for _, variable := range c.Environment {
 		values[variable.Name] = variable.Value
 	}
-	if c.NotifyReady {
+	if c.NotifyReady || c.Init == config.InitImage {
 		values["NOTIFY_SOCKET"] = handoff.NotifySocket
 	}
 	return sortedVariables(values)

@@ -10,6 +10,7 @@ import (
 	"github.com/cocker/cocker/config"
 	"github.com/cocker/cocker/image"
 	"github.com/cocker/cocker/internal/handoff"
+	"github.com/cocker/cocker/netsetup"
 )
 
 func container(change func(*config.Container)) *config.Container {
@@ -110,11 +111,54 @@ func TestStopSignal(t *testing.T) {
 // The inheritable set of a container that got Docker's defaults was CVE-2022-24769;
 // what may never be in the set are capabilities over the kernel.
 func TestCapabilities(t *testing.T) {
-	set := defaultCapabilities()
+	set := capabilitiesOf(&config.Container{})
 	for name, capability := range map[string]uint{"SYS_ADMIN": 21, "SYS_PTRACE": 19, "SYS_MODULE": 16, "NET_ADMIN": 12, "MKNOD": 27, "SYS_RAWIO": 17, "BPF": 39} {
 		if set&(1<<capability) != 0 {
 			t.Errorf("CAP_%s is granted", name)
 		}
+	}
+}
+
+// An init that boots runs as root whatever the image's command runs as, and is found in
+// the container if nobody names one.
+func TestPlanOfBoot(t *testing.T) {
+	boots := container(func(c *config.Container) { c.Init = config.InitImage })
+	p := plan(t, boots, images(image.Config{User: "app", WorkDir: "/srv"}))
+	if !p.Boot || !p.Exec || p.User != "" || p.WorkDir != "/" || len(p.Command) != 0 {
+		t.Errorf("%+v", p)
+	}
+	if !slices.Contains(p.Environment, "NOTIFY_SOCKET=/run/host/notify") || !slices.Contains(p.Environment, "container=cocker") {
+		t.Errorf("environment %q", p.Environment)
+	}
+	if p := plan(t, boots, images(image.Config{Command: []string{"/sbin/openrc-init"}})); !slices.Equal(p.Command, []string{"/sbin/openrc-init"}) {
+		t.Errorf("command %q", p.Command)
+	}
+	own, hosts := capabilitiesOf(boots), capabilitiesOf(container(func(c *config.Container) {
+		c.Init, c.Network.Mode = config.InitImage, config.NetworkHost
+	}))
+	for name, capability := range map[string]uint{"SYS_MODULE": 16, "MKNOD": 27, "SYS_RAWIO": 17, "SYS_TIME": 25, "BPF": 39} {
+		if own&(1<<capability) != 0 {
+			t.Errorf("CAP_%s is granted", name)
+		}
+	}
+	if bit := uint64(1) << 12; own&bit == 0 || hosts&bit != 0 {
+		t.Error("CAP_NET_ADMIN is for a network of its own, and no other")
+	}
+}
+
+func TestNetworkFiles(t *testing.T) {
+	lease := netsetup.Lease{Address: netip.MustParsePrefix("10.88.0.5/16"), Gateway: netip.MustParseAddr("10.88.0.1")}
+	files := networkFiles(lease, []byte("search example.com\nnameserver 192.0.2.53\nnameserver 192.0.2.54\n"))
+	if len(files) != 2 {
+		t.Fatalf("%d files", len(files))
+	}
+	for i, want := range []string{"[Network]\nAddress=10.88.0.5/16\nGateway=10.88.0.1\n", "[Resolve]\nDNS=192.0.2.53 192.0.2.54\n"} {
+		if got := string(files[i].Update(nil)); !strings.Contains(got, want) {
+			t.Errorf("%s: %s", files[i].Path, got)
+		}
+	}
+	if files := networkFiles(netsetup.Lease{}, nil); len(files) != 0 {
+		t.Errorf("without a network: %v", files)
 	}
 }
 

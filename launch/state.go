@@ -29,6 +29,7 @@ type State struct {
 	LeaderStart   uint64        `json:"leader_start"`  // clock ticks since boot; names the process for good
 	Volumes       []string      `json:"volumes,omitempty"`
 	IDBase        uint32        `json:"id_base"` // the host's id of the container's root
+	Cgroup        string        `json:"cgroup"`  // the unit's, as /proc/PID/cgroup names it; PID 1 may be in one below
 	Network       string        `json:"network,omitempty"`
 	Address       string        `json:"address,omitempty"` // with the prefix length
 	HostInterface string        `json:"host_interface,omitempty"`
@@ -36,7 +37,7 @@ type State struct {
 }
 
 func newState(c *config.Container, images []*image.Image, idBase uint32) *State {
-	state := &State{Name: c.Name, Images: c.Images, IDBase: idBase, Ports: c.Network.Ports, Volumes: volumeNames(c)}
+	state := &State{Name: c.Name, Images: c.Images, IDBase: idBase, Cgroup: ownCgroup(), Ports: c.Network.Ports, Volumes: volumeNames(c)}
 	for _, image := range images {
 		state.ImageDigests = append(state.ImageDigests, image.Digest)
 		state.Layers = append(state.Layers, image.Layers...)
@@ -101,6 +102,15 @@ func (s *State) Running() bool {
 	}
 	start, err := linux.ProcessStart(s.Leader)
 	return err == nil && start == s.LeaderStart
+}
+
+// CgroupDir is the directory of the cgroup that has all of the container's. The state of
+// an older cocker does not name it, but PID 1 was in it.
+func (s *State) CgroupDir() (string, error) {
+	if s.Cgroup == "" {
+		return linux.CgroupOf(s.Leader)
+	}
+	return linux.CgroupPath(s.Cgroup), nil
 }
 
 // dyingTimeout bounds the wait for a PID 1 that the kernel is about to end.

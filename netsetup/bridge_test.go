@@ -40,7 +40,7 @@ func TestHostBelievesNoRouterOnTheBridge(t *testing.T) {
 	// it forwards is lost. The datagram that follows an advertisement tells.
 	heard := hear(t)
 	err := inNamespace(router.netns, func() error {
-		index, err := linkIndex(containerLink)
+		index, err := linkIndex(ContainerLink)
 		if err != nil {
 			return err
 		}

@@ -26,7 +26,7 @@ func configureInside(netns int, lease Lease) error {
 		if err := loopbackUp(); err != nil {
 			return err
 		}
-		index, err := linkIndex(containerLink)
+		index, err := linkIndex(ContainerLink)
 		if err != nil {
 			return err
 		}
@@ -37,7 +37,7 @@ func configureInside(netns int, lease Lease) error {
 			return err
 		}
 		if err := setUp(index); err != nil {
-			return fmt.Errorf("set %s up: %w", containerLink, err)
+			return fmt.Errorf("set %s up: %w", ContainerLink, err)
 		}
 		return addDefaultRoute(index, lease.Gateway)
 	})
@@ -48,7 +48,7 @@ func configureInside(netns int, lease Lease) error {
 // `getent hosts NAME` would prefer that address, which is of no use without a
 // scope: nss-mymachines of systemd 252 gives it.
 func withoutLinkLocal() error {
-	err := setSysctl("net/ipv6/conf/"+containerLink+"/addr_gen_mode", "1")
+	err := setSysctl("net/ipv6/conf/"+ContainerLink+"/addr_gen_mode", "1")
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // no IPv6 in this kernel
 	}

@@ -10,9 +10,11 @@ import (
 	"unicode"
 )
 
+// ContainerLink is the name of the link in the container.
+const ContainerLink = "eth0"
+
 const (
 	maxInterfaceName = 15 // IFNAMSIZ less the NUL, linux/if.h
-	containerLink    = "eth0"
 	linkPrefix       = "ck-"
 	// hashedPrefix has a byte that no container name has, so that a hashed
 	// name never equals the plain one of another container.

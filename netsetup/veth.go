@@ -61,7 +61,7 @@ func (p vethPair) message(name string) error {
 	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated("veth"))
 	peer := info.AddRtAttr(nl.IFLA_INFO_DATA, nil).AddRtAttr(nl.VETH_INFO_PEER, nil)
 	peer.AddChild(nl.NewIfInfomsg(unix.AF_UNSPEC)) // veth_open refuses to be up before it has a peer
-	peer.AddRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(containerLink))
+	peer.AddRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(ContainerLink))
 	peer.AddRtAttr(unix.IFLA_ADDRESS, containerMAC(p.lease.Address.Addr()))
 	peer.AddRtAttr(unix.IFLA_NET_NS_FD, nl.Uint32Attr(uint32(p.netns)))
 	request.AddData(info)

@@ -70,6 +70,9 @@ func complete(plan *handoff.Plan, channel *handoff.Init) (status int, err error)
 			return exitFailed, err
 		}
 	}
+	if plan.Boot {
+		return boot(plan, channel)
+	}
 	if !plan.Exec {
 		return exitFailed, enterSecondStage(plan)
 	}

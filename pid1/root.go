@@ -19,6 +19,9 @@ type kernelMount struct {
 	optional       bool // some kernels lack it, and containers can do without
 }
 
+func booted(p *handoff.Plan) bool    { return p.Boot }
+func notBooted(p *handoff.Plan) bool { return !p.Boot }
+
 const noExecution = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
 
 func always(*handoff.Plan) bool { return false }
@@ -26,7 +29,8 @@ func always(*handoff.Plan) bool { return false }
 var kernelMounts = [...]kernelMount{
 	{fstype: "proc", target: "proc", attributes: noExecution, skip: always},
 	{fstype: "sysfs", target: "sys", attributes: noExecution | unix.MOUNT_ATTR_RDONLY, skip: func(p *handoff.Plan) bool { return p.HostSys }},
-	{fstype: "cgroup2", target: "sys/fs/cgroup", attributes: noExecution | unix.MOUNT_ATTR_RDONLY, skip: always, optional: true},
+	{fstype: "cgroup2", target: "sys/fs/cgroup", attributes: noExecution | unix.MOUNT_ATTR_RDONLY, skip: booted, optional: true},
+	{fstype: "cgroup2", target: "sys/fs/cgroup", attributes: noExecution, skip: notBooted},
 	{fstype: "mqueue", target: "dev/mqueue", attributes: noExecution, skip: always, optional: true},
 }
 

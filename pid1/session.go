@@ -41,8 +41,11 @@ func runSession() int {
 	if err := unix.CloseRange(sessionClientFD, maxDescriptor, unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return exitFailed
 	}
-	if os.Getenv(sessionVariable) == sessionOfBus {
+	switch os.Getenv(sessionVariable) {
+	case sessionOfBus:
 		return runBusSession()
+	case sessionsOfBooted:
+		return attend()
 	}
 	m := new(monitor)
 	for _, phase := range []func() error{protectSession, m.receive, m.start} {
@@ -57,11 +60,13 @@ func runSession() int {
 
 // protectSession: this process holds what the command must not get, and who may trace
 // it gets that.
-func protectSession() error {
+func protectSession() error { return protectAs("cocker-session") }
+
+func protectAs(name string) error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
-		return fmt.Errorf("make session undumpable: %w", err)
+		return fmt.Errorf("make %s undumpable: %w", name, err)
 	}
-	return os.WriteFile("/proc/self/comm", []byte("cocker-session"), 0)
+	return os.WriteFile("/proc/self/comm", []byte(name), 0)
 }
 
 // requestTimeout bounds the wait for the request of a client that has connected.

@@ -26,6 +26,7 @@ const (
 	sessionVariable  = "COCKER_INIT_SESSION"
 	sessionOfControl = "control" // a client of the control socket
 	sessionOfBus     = "bus"     // a client of the bus socket
+	sessionsOfBooted = "booted"  // all clients of the control socket, in place of a PID 1 that is not ours
 )
 
 // The descriptors of a cocker-init that serves a session, beside standard error.

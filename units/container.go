@@ -27,6 +27,9 @@ var rows = [...]row{ //nolint:gochecknoglobals // a table, never written
 	{"Unit", "RequiresMountsFor", limitedPaths},
 	{"Unit", "RequiresMountsFor", templateFiles},
 	{"Service", "KillSignal", killSignal},
+	{"Service", "TimeoutStartSec", whereBooted("5min")},
+	{"Service", "TimeoutStopSec", whereBooted("2min")},
+	{"Service", "RestartForceExitStatus", whereBooted("SIGHUP")},
 	{"Service", "ExecReload", reload},
 	{"Service", "MemoryMax", func(c *config.Container) []string { return text(c.Resources.MemoryMax) }},
 	{"Service", "MemoryHigh", func(c *config.Container) []string { return text(c.Resources.MemoryHigh) }},
@@ -143,12 +146,30 @@ func limitedPaths(c *config.Container) []string {
 }
 
 // killSignal is for a command that is PID 1 itself. cocker's init is always
-// given SIGTERM and sends the container's stop signal to the command.
+// given SIGTERM and sends the container's stop signal to the command. For systemd
+// SIGTERM is a wish to execute itself again; what asks it to halt is SIGRTMIN+3
+// (systemd(1), "Signals").
 func killSignal(c *config.Container) []string {
-	if c.Init != config.InitNone {
+	switch {
+	case c.Init == config.InitCocker:
 		return nil
+	case c.Init == config.InitImage && c.StopSignal == "":
+		return []string{"SIGRTMIN+3"}
 	}
 	return text(c.StopSignal)
+}
+
+// whereBooted gives a value for containers that boot like a machine. They start and stop
+// services of their own, with timeouts of their own, 90 seconds each. With reboot(2) of a
+// container PID 1 ends by SIGHUP; by SIGINT for all that is no restart, which is a clean
+// end for systemd anyway ("Behavior inside PID namespaces" there).
+func whereBooted(value string) func(*config.Container) []string {
+	return func(c *config.Container) []string {
+		if c.Init != config.InitImage {
+			return nil
+		}
+		return []string{value}
+	}
 }
 
 // reload is there only if it does something: systemctl says of a unit without it that

@@ -56,6 +56,21 @@ RequiresMountsFor=/srv/b.tpl
 ExecReload=/usr/libexec/cocker/cocker-launch reload web
 ExecReload=/bin/true %i
 `},
+		{"a machine", `init = "image"
+[network]
+mode = "none"
+[service]
+TimeoutStopSec = "10s"`, `[Unit]
+Description=Container web
+SourcePath=/etc/cocker/containers/web.toml
+
+[Service]
+KillSignal=SIGRTMIN+3
+TimeoutStartSec=5min
+TimeoutStopSec=2min
+RestartForceExitStatus=SIGHUP
+TimeoutStopSec=10s
+`},
 		{"everything", `init = "none"
 stop_signal = "SIGQUIT"
 [network]

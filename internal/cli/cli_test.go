@@ -126,7 +126,7 @@ func TestOptionsOfRun(t *testing.T) {
 	in, _ := os.Open("/dev/null")
 	defer in.Close()
 	for _, o := range []runOptions{{detach: true, interactive: true}, {detach: true, terminal: true}, {interactive: true, terminal: true}} {
-		if err := o.check(&streams{in: in}); err == nil {
+		if err := o.check(&streams{in: in}, new(config.Container)); err == nil {
 			t.Errorf("%+v: no error", o)
 		}
 	}

@@ -61,7 +61,7 @@ func without(all, used []string) []string {
 // completeFlags offers the values of flags that have only a few.
 func completeFlags(c *cobra.Command) {
 	for flag, values := range map[string][]string{
-		"init":    {string(config.InitCocker), string(config.InitNone)},
+		"init":    {string(config.InitCocker), string(config.InitNone), string(config.InitImage)},
 		"pull":    {string(config.PullMissing), string(config.PullAlways), string(config.PullNever)},
 		"network": {string(config.NetworkBridge), string(config.NetworkHost), string(config.NetworkNone)},
 	} {

@@ -35,7 +35,8 @@ SIGQUIT, SIGUSR1 and SIGUSR2 are passed on. If cocker exec is killed, the comman
 gets SIGHUP, and SIGKILL after 5 seconds. What a command that has ended leaves in
 the background goes on until the container ends.
 
-The command is started by the container's init, so it needs init = "cocker".`,
+The command is started from inside the container, by its init or, with
+init = "image", by cocker-attend beside it; with init = "none" there is nobody.`,
 		Example: `  cocker exec web nginx -t
   cocker exec web cat /var/log/app.log | grep error
   cocker exec -i db psql <dump.sql

@@ -32,7 +32,7 @@ func containerFlags() []containerFlag {
 func processFlags() []containerFlag {
 	return []containerFlag{
 		{"description", "", "TEXT", "what the container is, for systemctl status", func(c *config.Container, v string) error { c.Description = v; return nil }},
-		{"init", "", "MODE", `PID 1: "cocker" (cocker's init) or "none" (the command)`, func(c *config.Container, v string) error { c.Init = config.InitMode(v); return nil }},
+		{"init", "", "MODE", `PID 1: "cocker" (cocker's init), "none" (the command) or "image" (the image's own init boots)`, func(c *config.Container, v string) error { c.Init = config.InitMode(v); return nil }},
 		{"notify-ready", "", "", "the container sends READY=1 itself (sd_notify)", func(c *config.Container, v string) error { c.NotifyReady = v == "true"; return nil }},
 		{"pull", "", "WHEN", `pull images before the start: "missing", "always" or "never"`, func(c *config.Container, v string) error { c.Pull = config.PullPolicy(v); return nil }},
 		{"pull-timeout", "", "TIME", "how long that may take: 90s, 30min, infinity (default: 1h)", func(c *config.Container, v string) error { c.PullTimeout = v; return nil }},

@@ -66,7 +66,7 @@ the container could not be started.`,
 }
 
 func run(command *cobra.Command, s *streams, c *config.Container, o runOptions) error {
-	if err := o.check(s); err != nil {
+	if err := o.check(s, c); err != nil {
 		return err
 	}
 	if err := s.pullForRun(command.Context(), c); err != nil {
@@ -103,8 +103,10 @@ func openSoon(ctx context.Context) func() (*scope.Manager, error) {
 	return open
 }
 
-func (o runOptions) check(s *streams) error {
+func (o runOptions) check(s *streams, c *config.Container) error {
 	switch {
+	case c.Init == config.InitImage && !o.detach:
+		return errors.New("a container that boots its image's init does not run in the foreground; use --detach, and \"cocker shell\" or \"machinectl login\"")
 	case o.detach && (o.interactive || o.terminal):
 		return errors.New("a detached container has no terminal; leave out --detach, or -i and -t")
 	case o.terminal && o.interactive && !isTerminal(s.in):

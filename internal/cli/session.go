@@ -175,7 +175,7 @@ func (c *client) explain(err error) error {
 		return fmt.Errorf(`container %s has no init that could start another command: it has init = "none", or was started by an older cocker. `+
 			`"nsenter --all --target %d" enters it as root of the host, without its limits`, c.name, c.state.Leader)
 	case errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.EPIPE):
-		return fmt.Errorf("container %s is stopping", c.name)
+		return fmt.Errorf("container %s is stopping, or somebody in it has killed what serves sessions", c.name)
 	}
 	return fmt.Errorf("connect to the init of %s: %w", c.name, err)
 }

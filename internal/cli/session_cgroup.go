@@ -81,7 +81,7 @@ func caller() string {
 
 // newSessionCgroup makes the cgroup of a new session.
 func newSessionCgroup(state *launch.State, about sessionInfo) (*sessionCgroup, error) {
-	parent, err := linux.CgroupOf(state.Leader)
+	parent, err := state.CgroupDir()
 	if err != nil {
 		return nil, fmt.Errorf("find the cgroup of %s: %w", state.Name, err)
 	}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/cocker/cocker/internal/linux"
 	"github.com/cocker/cocker/launch"
 )
 
@@ -55,7 +54,7 @@ func listSessions(names []string) ([]sessionInfo, error) {
 		if len(names) > 0 && !slices.Contains(names, state.Name) || !state.Running() {
 			continue
 		}
-		parent, err := linux.CgroupOf(state.Leader)
+		parent, err := state.CgroupDir()
 		if err != nil {
 			continue // it has ended meanwhile
 		}

@@ -42,7 +42,7 @@ const (
 // Plan is all that cocker-init needs to know of its container. It is sent once.
 type Plan struct {
 	Hostname     string
-	Command      []string // what runs; never empty
+	Command      []string // what runs; empty only with Boot: the image's init, wherever it is
 	Environment  []string // "NAME=VALUE"
 	User         string   // "", "name", "id", "name:group", ...
 	WorkDir      string
@@ -50,6 +50,7 @@ type Plan struct {
 	Capabilities uint64 // the bounding set, bit n is capability n
 
 	Exec          bool // the command replaces init: it is PID 1 itself
+	Boot          bool // with Exec: it is an init that boots the container like a machine
 	Foreground    bool // a caller waits: SIGINT is the command's, and the caller's death is the container's
 	Terminal      bool // standard input is a terminal that shall control the command
 	OwnNetwork    bool // the network namespace is the container's own

@@ -36,6 +36,29 @@ func DelegateCgroup(dir string, owner int) error {
 	return nil
 }
 
+// delegatable are the files of a cgroup that belong to whoever may divide it
+// (cgroups(7), "Delegation"), beside those that the kernel of the host lists.
+var delegatable = [...]string{"cgroup.procs", "cgroup.subtree_control", "cgroup.threads"}
+
+// DelegateSubtree gives an owner what is below a cgroup, as systemd does for a unit with
+// Delegate= and User=; the cgroup's own limits stay.
+func DelegateSubtree(dir string, owner int) error {
+	files := delegatable[:]
+	if listed, err := os.ReadFile("/sys/kernel/cgroup/delegate"); err == nil {
+		files = strings.Fields(string(listed))
+	}
+	if err := os.Chown(dir, owner, owner); err != nil {
+		return fmt.Errorf("delegate cgroup: %w", err)
+	}
+	for _, file := range files {
+		err := os.Chown(filepath.Join(dir, file), owner, owner)
+		if err != nil && !errors.Is(err, os.ErrNotExist) { // of a controller that is not enabled
+			return fmt.Errorf("delegate cgroup: %w", err)
+		}
+	}
+	return nil
+}
+
 // CgroupFrozen tells whether a cgroup is frozen, by itself or by one above it.
 func CgroupFrozen(dir string) bool {
 	text, _ := os.ReadFile(filepath.Join(dir, "cgroup.events"))

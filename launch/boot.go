@@ -1,0 +1,69 @@
+package launch
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/cocker/cocker/config"
+	"github.com/cocker/cocker/netsetup"
+	"github.com/cocker/cocker/rootfs"
+)
+
+// checkUnit refuses an init of the image where no unit waits for it: nobody would send
+// what stops it.
+func (l *launcher) checkUnit() error {
+	if l.container.Init != config.InitImage {
+		return nil
+	}
+	if os.Getenv("NOTIFY_SOCKET") == "" {
+		return errors.New(`a container with init = "image" is started by its unit, which is to be Type=notify: systemctl start`)
+	}
+	return nil
+}
+
+// interfaceFiles are what the container interface of systemd (systemd.io/CONTAINER_INTERFACE)
+// has in /run/host, beside the socket for notifications.
+func interfaceFiles(id id128) []rootfs.File {
+	files := []rootfs.File{
+		whole("/run/host/container-manager", 0o444, "cocker\n"),
+		whole("/run/host/container-uuid", 0o444, id.uuid()+"\n"),
+	}
+	for _, source := range []string{"/etc/os-release", "/usr/lib/os-release"} { // os-release(5)
+		if text, err := os.ReadFile(source); err == nil {
+			return append(files, whole("/run/host/os-release", 0o444, string(text)))
+		}
+	}
+	return files
+}
+
+// networkFiles tell systemd-networkd and systemd-resolved of the image what the network is
+// that the container has already. Otherwise the one waits in vain for a link that it
+// manages, or asks for an address by DHCP, and the other knows no name server. The files
+// are in /run, as these hold until the container ends (systemd.network(5),
+// resolved.conf(5)).
+func networkFiles(lease netsetup.Lease, resolvConf []byte) (files []rootfs.File) {
+	const made = "# Made by cocker at every start.\n"
+	if lease.Address.IsValid() {
+		files = append(files, whole("/run/systemd/network/00-cocker.network", 0o644, made+fmt.Sprintf(
+			"[Match]\nName=%s\n\n[Network]\nAddress=%s\nGateway=%s\nLinkLocalAddressing=no\nIPv6AcceptRA=no\nKeepConfiguration=yes\n",
+			netsetup.ContainerLink, lease.Address, lease.Gateway)))
+	}
+	if servers := nameServers(resolvConf); len(servers) > 0 {
+		files = append(files, whole("/run/systemd/resolved.conf.d/00-cocker.conf", 0o644,
+			made+"[Resolve]\nDNS="+strings.Join(servers, " ")+"\n"))
+	}
+	return files
+}
+
+// nameServers are those of a resolv.conf(5).
+func nameServers(resolvConf []byte) (servers []string) {
+	for line := range bytes.Lines(resolvConf) {
+		if fields := strings.Fields(string(line)); len(fields) >= 2 && fields[0] == "nameserver" {
+			servers = append(servers, fields[1])
+		}
+	}
+	return servers
+}

@@ -1,0 +1,197 @@
+package tests
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/cocker/cocker/tests/host"
+)
+
+// booting is the file of a container that boots a Debian 13.
+const booting = "image = 'debian:13'\ninit = 'image'\n"
+
+// A Debian 13 with systemd boots as a machine does and is worked with by the real
+// tools of the host, systemd 252 and 257.
+func TestImageInit(t *testing.T) {
+	onCleanHost(t, func(t *testing.T, h *host.Host) {
+		h.ImportMachine(t, "debian:13")
+		importTree(t, h, "patient:1", `mkdir -p etc/systemd/system/multi-user.target.wants
+			printf '[Service]\nType=oneshot\nExecStart=/bin/sh -c "until [ -e /run/go ]; do sleep 0.1; done"\n' >etc/systemd/system/patient.service
+			ln -s ../patient.service etc/systemd/system/multi-user.target.wants/
+			ln -s /usr/lib/systemd/system/systemd-networkd.service /usr/lib/systemd/system/systemd-networkd-wait-online.service etc/systemd/system/multi-user.target.wants/`)
+		h.MustRun(t, `stat -fc %T /sys/fs/cgroup | grep -qx cgroup2fs`)
+		before := settled(t, h)
+		declare(t, h, map[string]string{
+			"debian":  booting,
+			"patient": strings.Replace(booting, "image = 'debian:13'", "images = ['debian:13', 'patient:1']", 1),
+		})
+		readyWhenBooted(t, h)
+		machineTools(t, h)
+		sessionsInBooted(t, h)
+		confinedInit(t, h)
+		endsOfBooted(t, h)
+		stopAll(t, h)
+		assertStopped(t, h, before)
+	})
+}
+
+// readyWhenBooted starts two at once. The unit is active when all that the default
+// target wants has started, and not before (systemd(1), "$NOTIFY_SOCKET").
+func readyWhenBooted(t *testing.T, h *host.Host) {
+	t.Helper()
+	h.MustRun(t, `systemctl start --no-block cocker@patient; timeout 200 systemctl start cocker@debian || { systemctl status cocker@debian >&2; exit 1; }`)
+	isRunning(t, h, "debian")
+	h.WaitFor(t, eventually, "the boot to wait", `[ "$(systemctl -M patient show -P ActiveState patient.service)" = activating ]`)
+	assertProperties(t, h, "patient", map[string]string{"ActiveState": "activating", "SubState": "start"})
+	h.MustRun(t, `cocker exec patient touch /run/go`)
+	h.WaitFor(t, eventually, "the end of the boot", `systemctl is-active cocker@patient`)
+	isRunning(t, h, "patient")
+	// The image's systemd-networkd finds the network as it is.
+	h.MustRun(t, `address=$(jq -r .address /run/cocker/state/patient.json)
+		cocker exec patient networkctl --json=short status eth0 | jq -e '.AdministrativeState == "configured"' >/dev/null
+		[ "$(nsenter --net --target "$(systemctl show -P MainPID cocker@patient)" ip -br -4 address show eth0 | awk '{ $1=$2=""; print }' | xargs)" = "$address" ]
+		ping -c1 -W10 "${address%/*}" >/dev/null`)
+}
+
+// isRunning asserts that the boot is over and nothing has failed.
+func isRunning(t *testing.T, h *host.Host, name string) {
+	t.Helper()
+	if r := h.Run(t, `timeout 100 systemctl -M "$1" is-system-running --wait; systemctl -M "$1" --failed --no-legend`, name); r.Stdout != "running\n" {
+		t.Fatalf("%s: %s%s", name, r.Stdout, r.Stderr)
+	}
+}
+
+// machineTools uses what an administrator has for machines.
+func machineTools(t *testing.T, h *host.Host) {
+	t.Helper()
+	id := h.MustRun(t, `machinectl show debian -p Id --value`)
+	for script, want := range map[string]string{
+		`machinectl show debian -p Class --value`:                                                       "container",
+		`machinectl show debian -p Unit --value`:                                                        "cocker@debian.service",
+		`systemd-run -M debian --pipe --wait -q cat /etc/machine-id`:                                    id,
+		`systemd-run -M debian --pipe --wait -q cat /run/host/container-uuid | tr -d -`:                 id,
+		`systemd-run -M debian --pipe --wait -q systemd-detect-virt --container`:                        "container-other",
+		`systemd-run -M debian --pipe --wait -q systemd-detect-virt --private-users && echo own ids`:    "own ids",
+		`systemd-run -M debian --pipe --wait -q sh -c 'exit 42'; echo $?`:                               "42",
+		`systemd-run -M debian --pipe --wait -q cat /run/host/container-manager /run/systemd/container`: "cocker\ncocker",
+		`systemctl -M debian show -P MainPID dbus.service | grep -qvx 0 && echo runs`:                   "runs",
+		`systemd-run -M debian -q --wait systemd-cat -t canary echo tweet; systemd-run -M debian -q --wait journalctl --sync
+			journalctl -M debian -q -t canary -o cat`: "tweet",
+	} {
+		if got := h.MustRun(t, "exec 2>&1; "+script); got != want {
+			t.Errorf("%s: got %q, want %q", script, got, want)
+		}
+	}
+	cmd, screen, master := onTerminal(t, h, "machinectl", "shell", "debian")
+	screen.expect("~# ") // bash discards what is typed before it has the terminal
+	useTerminal(t, screen, master)
+	screen.say("exit\n")
+	screen.expect("terminated")
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("machinectl shell: %v", err)
+	}
+	h.MustRun(t, `cocker exec debian passwd -d root >/dev/null`)
+	cmd, screen, _ = onTerminal(t, h, "machinectl", "login", "debian")
+	screen.expect("debian login: ")
+	screen.say("root\n")
+	screen.expect("~# ")
+	screen.say("echo in-$((40+2)); tty; exit\n")
+	screen.expect("in-42", "/dev/pts/", "debian login: ")
+	escape(screen)
+	_ = cmd.Wait()
+}
+
+// sessionsInBooted: cocker's own sessions work beside an init that is not cocker's.
+func sessionsInBooted(t *testing.T, h *host.Host) {
+	t.Helper()
+	if r := h.Run(t, `echo in | cocker exec -i debian sh -c 'cat; echo err >&2; grep ^0:: /proc/self/cgroup; exit 7'`); r.ExitCode != 7 || r.Stderr != "err\n" || !strings.HasPrefix(r.Stdout, "in\n0::/session-") {
+		t.Errorf("cocker exec: %+v", r)
+	}
+	h.MustRun(t, `test "$(echo 'id -u; pwd' | cocker shell debian | xargs)" = "0 /root"`)
+	h.MustRun(t, `test "$(cocker exec --user daemon debian id -un)" = daemon`)
+	// What init has of the host no session has: the socket to the host's systemd.
+	h.MustRun(t, `! cocker exec debian env | grep NOTIFY_SOCKET`)
+	h.MustRun(t, `cocker exec debian sleep 1000 & client=$!
+		until cocker sessions debian | grep -q 'sleep 1000'; do sleep 0.05; done
+		kill $client; wait $client`+"\n:")
+	h.WaitFor(t, eventually, "the session's end", `[ "$(cocker sessions --json debian)" = "[]" ]`)
+	h.MustRun(t, `cocker cp debian:/etc/machine-id /root/id; test "$(cat /root/id)" = "$(machinectl show debian -p Id --value)"; rm /root/id`)
+	h.MustRun(t, `[ "$(pgrep -x cocker-attend | wc -l)" = 2 ] || exit 1; for p in $(pgrep -x cocker-attend); do ! ps -o args= --ppid "$p" | grep . || exit 1; done`) // no zombie
+}
+
+// confinedInit: the container divides its cgroup, and no more; its sysctls are read-only
+// where they are the kernel's.
+func confinedInit(t *testing.T, h *host.Host) {
+	t.Helper()
+	for _, script := range []string{
+		"echo 1 >/sys/fs/cgroup/cgroup.max.descendants", // the unit's own limits are the host's
+		"echo 1 >/sys/fs/cgroup/cgroup.freeze",
+		"echo 1 >/proc/sys/vm/overcommit_memory",
+		"umount /proc/sys/net /proc/sys && echo 1 >/proc/sys/vm/overcommit_memory", // it is the ids that forbid it
+		"mknod /tmp/disk b 8 0",
+	} {
+		if r := h.Run(t, `timeout 60 systemd-run -M debian --pipe --wait -q sh -c "$1"`, script); r.ExitCode == 0 {
+			t.Errorf("%s: done", script)
+		}
+	}
+	h.MustRun(t, `systemd-run -M debian --pipe --wait -q sh -c 'mkdir /sys/fs/cgroup/mine && rmdir /sys/fs/cgroup/mine && ! ls /sys/fs/cgroup/.. | grep cocker@'`)
+	h.MustRun(t, `test "$(cat "/sys/fs/cgroup$(systemctl show -P ControlGroup cocker@debian)/cgroup.procs")" = ""`) // "no internal processes"
+}
+
+// endsOfBooted: what ends or reboots a container, from both sides, and how systemd on the
+// host sees it.
+func endsOfBooted(t *testing.T, h *host.Host) {
+	t.Helper()
+	id := h.MustRun(t, `machinectl show debian -p Id --value`)
+	for i, reboot := range []string{"machinectl reboot debian", "cocker exec debian systemctl reboot || :"} {
+		pid := mainPID(t, h, "debian")
+		h.MustRun(t, reboot)
+		h.WaitFor(t, 2*eventually, "the restart by "+reboot, `[ "$(systemctl show --value -p NRestarts,SubState cocker@debian | sort | xargs)" = "$2 running" ] && [ "$(systemctl show -P MainPID cocker@debian)" != "$1" ]`,
+			pid, []string{"1", "2"}[i])
+		isRunning(t, h, "debian")
+		if got := h.MustRun(t, `machinectl show debian -p Id --value; cocker exec debian cat /etc/machine-id`); got != id+"\n"+id {
+			t.Errorf("%s: machine ids %q, were %q", reboot, got, id)
+		}
+	}
+	h.MustRun(t, `[ "$(journalctl -M debian -q --list-boots | wc -l)" -ge 3 ]`)
+	h.WaitFor(t, eventually, "the launcher's end", "! pgrep -x cocker-launch")
+	for _, end := range []string{"machinectl poweroff debian", "systemd-run -M debian -q systemctl poweroff || :", "timeout 100 systemctl stop cocker@debian"} {
+		h.MustRun(t, `timeout 200 systemctl start cocker@debian`)
+		h.MustRun(t, end)
+		h.WaitFor(t, 2*eventually, "the end by "+end, `[ "$(systemctl show -P ActiveState cocker@debian)" = inactive ]`)
+		assertProperties(t, h, "debian", map[string]string{"ActiveState": "inactive", "Result": "success", "NRestarts": "0"})
+	}
+	// It was a shutdown, not a kill: systemd in the container has gone to the end of it.
+	h.MustRun(t, `journalctl -q -D /var/lib/cocker/containers/debian/upper/var/log/journal -b -1 -o cat | grep -q 'Reached target.*[Pp]ower.*Off'`)
+	h.MustRun(t, `journalctl -q -D /var/lib/cocker/containers/debian/upper/var/log/journal -b 0 -o cat | grep -q 'Reached target.*Halt'`)
+}
+
+// What cannot boot says so.
+func TestImageInitRefused(t *testing.T) {
+	onCleanHost(t, func(t *testing.T, h *host.Host) {
+		importTree(t, h, "empty:1", "mkdir etc")
+		refused(t, h, "nothing", "image = 'empty:1'\ninit = 'image'\n", "the image has no init (/sbin/init, ")
+		refused(t, h, "missing", "image = 'empty:1'\ninit = 'image'\ncommand = ['/sbin/openrc-init']\n", `"/sbin/openrc-init" is not in the container`)
+		refused(t, h, "user", "image = 'empty:1'\ninit = 'image'\nuser = 'daemon'\n", "user: has no effect with init")
+		if r := h.Run(t, `cocker run --rm --init image empty:1`); r.ExitCode != 125 || !strings.Contains(r.Stderr, "--detach") {
+			t.Errorf("cocker run in the foreground: %+v", r)
+		}
+	})
+}
+
+// An init that does not know sd_notify(3) is ready when it runs.
+func TestImageInitOfAnotherKind(t *testing.T) {
+	onCleanHost(t, func(t *testing.T, h *host.Host) {
+		importTree(t, h, "busybox-init:1", `mkdir bin sbin etc; cp /usr/bin/busybox bin/; for n in sh sleep reboot poweroff halt; do ln -s busybox bin/$n; done; ln -s ../bin/busybox sbin/init
+			printf '::respawn:/bin/sleep 1000\n' >etc/inittab`)
+		// busybox's init powers off by SIGUSR2.
+		start(t, h, "small", "image = 'busybox-init:1'\ninit = 'image'\nstop_signal = 'SIGUSR2'\n[network]\nmode = 'none'\n")
+		h.WaitFor(t, eventually, "its service", `cocker exec small /bin/busybox ps -o args | grep -qx '/bin/sleep 1000'`)
+		pid := mainPID(t, h, "small")
+		h.MustRun(t, `cocker exec small reboot || :`)
+		h.WaitFor(t, eventually, "the reboot", `[ "$(systemctl show --value -p NRestarts,SubState cocker@small | sort | xargs)" = "1 running" ] && [ "$(systemctl show -P MainPID cocker@small)" != "$1" ]`, pid)
+		h.WaitFor(t, eventually, "its service", `cocker exec small /bin/busybox ps -o args | grep -qx '/bin/sleep 1000'`)
+		h.MustRun(t, `timeout 100 systemctl stop cocker@small`)
+		assertProperties(t, h, "small", map[string]string{"ActiveState": "inactive", "Result": "success"})
+	})
+}
