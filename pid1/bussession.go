@@ -83,7 +83,7 @@ func becomeShell(conn *bus.Conn, call *bus.Call, plan *handoff.Plan) error {
 		if index < 0 || index >= len(files) {
 			return errors.New("the call came without a terminal")
 		}
-		shell.Files[standard] = files[index]
+		shell.Files[standard] = reopen(files[index])
 	}
 	if err := errors.Join(ownTerminal(shell.Files[0], command.identity), unix.IoctlSetInt(shell.Files[0], unix.TIOCSCTTY, 0)); err != nil {
 		return err
@@ -101,6 +101,25 @@ func becomeShell(conn *bus.Conn, call *bus.Call, plan *handoff.Plan) error {
 	fmt.Fprintf(os.Stderr, "cocker: %v\r\n", err)
 	os.Exit(exitFailed)
 	return err
+}
+
+// reopen opens a terminal by the name that it has here: as machined opened it in the view
+// (see openView), it has none by which ttyname(3) of every C library finds it.
+func reopen(fd int) int {
+	var theirs, ours unix.Stat_t
+	if unix.Fstat(fd, &theirs) != nil || theirs.Mode&unix.S_IFMT != unix.S_IFCHR {
+		return fd
+	}
+	slave, err := openSlave(int(unix.Minor(theirs.Rdev)))
+	if err != nil {
+		return fd
+	}
+	defer slave.Close()
+	if unix.Fstat(int(slave.Fd()), &ours) != nil || ours.Dev != theirs.Dev || ours.Ino != theirs.Ino {
+		return fd
+	}
+	_ = unix.Dup3(int(slave.Fd()), fd, unix.O_CLOEXEC) // both are open
+	return fd
 }
 
 // prepareShell finds out who runs what. The working directory is the program's

@@ -37,8 +37,8 @@ const (
 
 // openSessions begins to take requests: from the host's root on the socket that the
 // launcher has made where nobody else gets at it, and from machined on that of the
-// container's system bus.
-func openSessions(plan *handoff.Plan, kept int) *sessions {
+// container's system bus, which comes through bus.
+func openSessions(plan *handoff.Plan, kept int, bus <-chan *os.File) *sessions {
 	const closed = ^uintptr(0)
 	s := &sessions{plan: kept, rescue: closed}
 	if plan.Rescue {
@@ -48,11 +48,7 @@ func openSessions(plan *handoff.Plan, kept int) *sessions {
 		return s
 	}
 	s.listen(os.NewFile(handoff.ControlFD, "control"), sessionOfControl)
-	listener, err := listenBus()
-	switch {
-	case err != nil:
-		fmt.Fprintf(os.Stderr, "<5>machinectl shell and login will not work: %v\n", err)
-	case listener != nil:
+	if listener := <-bus; listener != nil {
 		s.listen(listener, sessionOfBus)
 	}
 	return s

@@ -270,8 +270,39 @@ func TestMachinectlShell(t *testing.T) {
 			}
 		}
 		h.MustRun(t, `journalctl --sync; journalctl -u cocker@m1 -o cat | grep -q 'Session: machinectl runs as user: '`)
-		// Others than root of the container do not even get to connect.
-		h.MustRun(t, `test "$(cocker exec m1 busybox stat -c '%a %u' /run/dbus/system_bus_socket)" = "600 0"`)
+		// Others than root of the container do not even get to connect, and for what runs there it is no bus.
+		h.MustRun(t, `p=$(systemctl show -P MainPID cocker@m1); set -- $(cat /proc/$p/uid_map)
+			test "$(stat -c '%a %u' /proc/$p/root/run/dbus/system_bus_socket)" = "600 $2"`)
+		h.MustRun(t, `test -z "$(cocker exec m1 busybox ls /run/dbus)"`)
+	})
+}
+
+// An image with a D-Bus of its own has that, and machinectl shell too, whichever way its
+// old name of /run leads there.
+func TestMachinectlShellBesideDBus(t *testing.T) {
+	onCleanHost(t, func(t *testing.T, h *host.Host) {
+		const tree = `mkdir -p usr/bin bin etc root run var/tmp tmp usr/share; cp /usr/bin/busybox bin/
+			for n in sh id tty ls cat sleep test; do ln -s busybox bin/$n; done
+			for f in /usr/bin/dbus-daemon /usr/bin/dbus-send $(ldd /usr/bin/dbus-daemon /usr/bin/dbus-send | grep -o '/[^ :]*' | sort -u); do
+				mkdir -p .${f%/*}; cp -L $f .$f; done
+			cp -a /usr/share/dbus-1 usr/share/; cp -a /etc/dbus-1 etc/
+			printf 'root:x:0:0::/root:/bin/sh\nmessagebus:x:100:100::/:/bin/false\nuser:x:1000:1000::/:/bin/sh\n' >etc/passwd
+			printf 'root:x:0:\nmessagebus:x:100:\n' >etc/group; `
+		for name, link := range map[string]string{"b1": "ln -s /run var/run", "b2": "ln -s ../run var/run", "b3": "mkdir var/run", "b4": ":"} {
+			importTree(t, h, name, tree+link)
+			start(t, h, name, "image = \""+name+"\"\ncommand = [\"/usr/bin/dbus-daemon\", \"--system\", \"--nofork\", \"--nopidfile\"]\n[network]\nmode = \"none\"\n")
+			const ask = "dbus-send --system --print-reply --dest=org.freedesktop.DBus / org.freedesktop.DBus.GetId"
+			h.WaitFor(t, eventually, "the bus of the image", "cocker exec -u user "+name+" "+ask)
+			for _, user := range []string{"root", "user"} {
+				cmd, screen, _ := onTerminal(t, h, "machinectl", "shell", user+"@"+name, "/bin/sh", "-c", "tty; id -un; "+ask)
+				screen.expect("/dev/pts/", user, "method return", "string", "terminated")
+				if err := cmd.Wait(); err != nil {
+					t.Errorf("%s: machinectl shell: %v", name, err)
+				}
+			}
+			h.MustRun(t, `echo copied >/run/m.txt; machinectl copy-to "$1" /run/m.txt /tmp/m.txt; rm /run/m.txt; test "$(cocker exec "$1" cat /tmp/m.txt)" = copied`, name)
+			h.MustRun(t, `if cocker diff "$1" | grep -v tmp/m.txt | grep -w dbus; then exit 1; fi`, name)
+		}
 	})
 }
 
