@@ -104,6 +104,7 @@ func (w *encoder) process(c *Container) {
 	}
 	w.text("stop_signal", c.StopSignal)
 	w.text("reload_signal", c.ReloadSignal)
+	w.text("autologin", c.Autologin)
 }
 
 func (w *encoder) environment(variables []EnvironmentVariable) {

@@ -32,6 +32,7 @@ var schema = [...]keySpec{ //nolint:gochecknoglobals // a table
 	{"", "hostname", (*builder).hostname},
 	{"", "stop_signal", (*builder).stopSignal},
 	{"", "reload_signal", (*builder).reloadSignal},
+	{"", "autologin", (*builder).autologin},
 	{"", "mount", (*builder).mounts},
 	{"", "template", (*builder).templates},
 	{"network", "mode", (*builder).networkMode},
@@ -182,6 +183,7 @@ func (b *builder) checkWhole(entries []*entry) {
 	b.checkPull(entries)
 	b.checkNetwork(entries)
 	b.checkResources(entries)
+	b.checkAutologin(entries)
 	b.sortEnvironment()
 }
 

@@ -50,3 +50,13 @@ func listenControl(container string) (fd int, err error) {
 func delegate(idBase uint32) error {
 	return linux.DelegateCgroup(linux.CgroupPath(ownCgroup()), int(idBase))
 }
+
+// openCgroup opens the cgroup of the unit, for init to make cgroups below it. It is the
+// root of a mount of its own, so no ".." leads to others.
+func openCgroup(idBase uint32) (fd int, err error) {
+	path := linux.CgroupPath(ownCgroup())
+	if err := os.Chown(path, int(idBase), int(idBase)); err != nil {
+		return -1, fmt.Errorf("delegate cgroup: %w", err)
+	}
+	return linux.CloneMount(path, false)
+}

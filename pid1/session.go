@@ -41,8 +41,11 @@ func runSession() int {
 	if err := unix.CloseRange(sessionClientFD, maxDescriptor, unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return exitFailed
 	}
-	if os.Getenv(sessionVariable) == sessionOfBus {
+	switch os.Getenv(sessionVariable) {
+	case sessionOfBus:
 		return runBusSession()
+	case sessionOfLogin:
+		return runLogin()
 	}
 	m := new(monitor)
 	for _, phase := range []func() error{protectSession, m.receive, m.start} {
@@ -107,7 +110,7 @@ func (m *monitor) start() error {
 	stdio := m.files[session.FileStdin : session.FileStderr+1]
 	m.pid, err = syscall.ForkExec(command.path, command.arguments, &syscall.ProcAttr{
 		Env:   command.environment,
-		Files: []uintptr{uintptr(stdio[0]), uintptr(stdio[1]), uintptr(stdio[2])},
+		Files: append([]uintptr{uintptr(stdio[0]), uintptr(stdio[1]), uintptr(stdio[2])}, command.files...),
 		Sys: &syscall.SysProcAttr{
 			Setsid:      true,
 			Setctty:     m.request.Terminal,
@@ -209,6 +212,12 @@ func statusOf(err error) int {
 // prepareSession finds out who runs what, and where. The working directory is the
 // command's afterwards.
 func prepareSession(plan *handoff.Plan, request *session.Request) (*command, error) {
+	if request.Login {
+		if !request.Terminal {
+			return nil, errors.New("a login needs a terminal")
+		}
+		return loginCommand(plan, request.Environment)
+	}
 	user := request.User
 	if user == "" {
 		user = plan.User

@@ -26,6 +26,7 @@ const (
 	sessionVariable  = "COCKER_INIT_SESSION"
 	sessionOfControl = "control" // a client of the control socket
 	sessionOfBus     = "bus"     // a client of the bus socket
+	sessionOfLogin   = "login"   // whoever is at the terminal, its standard descriptors
 )
 
 // The descriptors of a cocker-init that serves a session, beside standard error.
@@ -33,6 +34,7 @@ const (
 	sessionClientFD = 3
 	sessionPlanFD   = 4
 	sessionRescueFD = 5 // only with Plan.Rescue
+	sessionCgroupFD = 6 // the container's cgroup; only for a client of the bus socket
 )
 
 // openSessions begins to take requests: from the host's root on the socket that the
@@ -96,6 +98,9 @@ func (s *sessions) starter(kind string) func(client uintptr) error {
 		Env:   []string{sessionVariable + "=" + kind, oneProcessor},
 		Files: []uintptr{closed, closed, 2, sessionClientFD: 0, sessionPlanFD: uintptr(s.plan), sessionRescueFD: s.rescue},
 		Sys:   &syscall.SysProcAttr{Setsid: true},
+	}
+	if kind == sessionOfBus {
+		attributes.Files = append(attributes.Files, handoff.CgroupFD)
 	}
 	return func(client uintptr) error {
 		attributes.Files[sessionClientFD] = client

@@ -39,7 +39,7 @@ func enterSecondStage(plan *handoff.Plan) error {
 		inherited = append(inherited, handoff.NotifyFD)
 	}
 	if plan.Sessions {
-		inherited = append(inherited, handoff.ControlFD)
+		inherited = append(inherited, handoff.ControlFD, handoff.CgroupFD)
 	}
 	if plan.Rescue {
 		inherited = append(inherited, handoff.RescueFD)

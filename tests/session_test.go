@@ -217,6 +217,13 @@ func TestManySessionsLeakNothing(t *testing.T) {
 	})
 }
 
+// noSessions asks whether the container whose name follows has no session, and nothing is
+// left of one.
+const noSessions = `none() {
+		[ "$(cocker sessions --json "$1")" = "[]" ] && set -- "/sys/fs/cgroup$(systemctl show -P ControlGroup cocker@"$1")" &&
+			! find "$1" -name 'session-*' | grep . && [ "$(wc -l <"$1/cgroup.procs")" = 2 ]
+	}; none `
+
 // escape types what ends machinectl, until it does: the three have to come within a
 // second, which a busy machine may miss.
 func escape(s *screen) {
@@ -256,11 +263,14 @@ func TestMachinectlShell(t *testing.T) {
 		two.expect("1000", "1000", "b c", "/dev/pts/")
 		one.say("echo $USER $((5+5)); tty\n")
 		one.expect("user 10", "/dev/pts/", "$ ") // the prompt: only then ^D is the shell's own to read
+		const seen = `"\(.session) \(.caller) \(.user) \(.processes) \(.command // ["-"] | join(" "))"`
+		h.MustRun(t, `test "$(cocker sessions m1 --json | jq -r '.[] | `+seen+`')" = "$(printf '%s\n' '1 machinectl user 1 -' '2 machinectl user 1 /bin/sh -c id -u; id -g; echo $A; tty; exec sh')"`)
+		h.MustRun(t, `systemctl status --no-pager cocker@m1 | grep session-2; [ "$(cat "/sys/fs/cgroup$(systemctl show -P ControlGroup cocker@m1)/cgroup.procs" | wc -l)" = 2 ]`)
 		one.say("\x04")
 		one.expect("terminated")
 		escape(two)
 		_, _ = first.Wait(), second.Wait()
-		h.WaitFor(t, eventually, "the shells' end", `[ "$(cat "/sys/fs/cgroup$(systemctl show -P ControlGroup cocker@m1)/cgroup.procs" | wc -l)" = 2 ]`)
+		h.WaitFor(t, eventually, "the shells' end", noSessions+"m1")
 
 		for words, want := range map[string]string{"nosuch@m1": `user "nosuch"`, "m1 /bin/nosuch": `"/bin/nosuch" is not in the container`} {
 			cmd, screen, _ := onTerminal(t, h, append([]string{"machinectl", "shell"}, strings.Fields(words)...)...)
@@ -269,7 +279,7 @@ func TestMachinectlShell(t *testing.T) {
 				t.Errorf("%s: no error", words)
 			}
 		}
-		h.MustRun(t, `journalctl --sync; journalctl -u cocker@m1 -o cat | grep -q 'Session: machinectl runs as user: '`)
+		h.MustRun(t, `journalctl --sync; journalctl -u cocker@m1 -o cat | grep -q 'Session: session-[12]: machinectl runs as user: '`)
 		// Others than root of the container do not even get to connect, and for what runs there it is no bus.
 		h.MustRun(t, `p=$(systemctl show -P MainPID cocker@m1); set -- $(cat /proc/$p/uid_map)
 			test "$(stat -c '%a %u' /proc/$p/root/run/dbus/system_bus_socket)" = "600 $2"`)
@@ -345,6 +355,6 @@ func TestMachinectlLogin(t *testing.T) {
 		screen.expect("login: ")
 		escape(screen)
 		_ = cmd.Wait()
-		h.WaitFor(t, eventually, "the login's end", `[ "$(cat "/sys/fs/cgroup$(systemctl show -P ControlGroup cocker@m3)/cgroup.procs" | wc -l)" = 2 ]`)
+		h.WaitFor(t, eventually, "the login's end", noSessions+"m3")
 	})
 }

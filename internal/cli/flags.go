@@ -42,6 +42,7 @@ func processFlags() []containerFlag {
 		{"hostname", "", "NAME", "the container's host name (default: its name)", func(c *config.Container, v string) error { c.Hostname = v; return nil }},
 		{"stop-signal", "", "SIGNAL", "what asks the command to end (default: the image's, SIGTERM)", func(c *config.Container, v string) error { c.StopSignal = v; return nil }},
 		{"reload-signal", "", "SIGNAL", "what \"systemctl reload\" sends to the command (default: nothing)", func(c *config.Container, v string) error { c.ReloadSignal = v; return nil }},
+		{"autologin", "", "USER", "whom \"machinectl login\" logs in without a password (default: nobody)", func(c *config.Container, v string) error { c.Autologin = v; return nil }},
 		{"env", "e", "NAME[=VALUE]", "set a variable; without a value: as it is here", setVariable},
 		{"env-file", "", "FILE", "set variables from lines NAME=VALUE", setVariables},
 	}
