@@ -123,7 +123,14 @@ func (m *monitor) start() error {
 	if err != nil {
 		return &statusError{session.StatusNotExecutable, command.execError(err)}
 	}
-	session.CloseAll(m.files[:session.FileCgroupKill])
+	shared := session.FileStdin
+	if m.request.Login {
+		// login(1) of util-linux closes its terminal before it opens it anew, and the client
+		// takes the moment in which nobody has it open for the end.
+		shared++
+	}
+	session.CloseAll([]int{m.files[session.FileRequest]})
+	session.CloseAll(m.files[shared:session.FileCgroupKill])
 	_ = session.SendRunning(sessionClientFD) // without a client wait ends it
 	return nil
 }

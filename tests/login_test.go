@@ -175,3 +175,35 @@ func TestMachinectlLoginWithoutAProgram(t *testing.T) {
 		}
 	})
 }
+
+// Debian's login with PAM: of util-linux in 13, of shadow in 12.
+func TestLoginOfDebian(t *testing.T) {
+	onCleanHost(t, func(t *testing.T, h *host.Host) {
+		importTree(t, h, "debian", `mkdir -p usr/bin usr/lib usr/lib64 usr/sbin etc run var root home tmp
+			for d in bin lib lib64 sbin; do ln -s usr/$d $d; done; ln -s /run var/run
+			cp /usr/bin/busybox usr/bin/; for n in sh id tty sleep; do ln -s busybox usr/bin/$n; done
+			modules=/usr/lib/$(uname -m)-linux-gnu/security
+			for f in /usr/bin/login /usr/sbin/unix_chkpwd $modules/*.so $(ldd /usr/bin/login $modules/*.so | grep -o '/[^ :]*' | sort -u); do
+				f=${f%:}; mkdir -p .${f%/*}; cp -L $f .$f; done
+			cp -a /etc/pam.d /etc/security /etc/login.defs etc/
+			printf 'root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/home:/bin/sh\n' >etc/passwd
+			printf 'root:x:0:\ntty:x:5:\nshadow:x:42:\nuser:x:1000:\n' >etc/group
+			for u in root user; do echo "$u:$(openssl passwd -6 secret):19000:0:99999:7:::"; done >etc/shadow; chmod 600 etc/shadow`)
+		start(t, h, "l6", "image = \"debian\"\ncommand = [\"sleep\", \"100000\"]\n[network]\nmode = \"none\"\n")
+		for user, id := range map[string]string{"root": "uid=0(root)", "user": "uid=1000(user)"} {
+			for _, tool := range []string{"cocker", "machinectl"} {
+				cmd, screen, _ := onTerminal(t, h, tool, "login", "l6")
+				logIn(screen, user, "secret")
+				screen.expect(map[bool]string{true: "# ", false: "$ "}[user == "root"])
+				screen.say("id; tty; exit\n")
+				screen.expect(id, "/dev/pts/")
+				if tool == "machinectl" {
+					screen.expect("login: ")
+					escape(screen)
+				}
+				_ = cmd.Wait()
+			}
+		}
+		h.WaitFor(t, eventually, "the logins' end", noSessions+"l6")
+	})
+}

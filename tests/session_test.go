@@ -358,3 +358,71 @@ func TestMachinectlLogin(t *testing.T) {
 		h.WaitFor(t, eventually, "the login's end", noSessions+"m3")
 	})
 }
+
+// A client is killed whose output nobody reads: neither the command, which waits to write, nor
+// the process that watches it may stay.
+func TestKilledClientsWithFullPipes(t *testing.T) {
+	onCleanHost(t, func(t *testing.T, h *host.Host) {
+		start(t, h, "e6", sleeper)
+		for _, flags := range []string{"", "-t"} {
+			reader, writer, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer reader.Close()
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+			defer cancel()
+			cmd := h.Command(ctx, "sh", "-c", "exec cocker exec "+flags+" e6 yes")
+			cmd.Stdout = writer
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			_ = writer.Close()
+			// It sleeps: there is no room in the pipe, or in the terminal, which the client empties into the pipe.
+			h.WaitFor(t, eventually, "a full pipe", `p=$(cat "/sys/fs/cgroup$(systemctl show -P ControlGroup cocker@e6)/session-1/cgroup.procs") && [ -n "$p" ] &&
+				for n in 1 2 3; do grep -q '^State:.S' /proc/$p/status && [ "$(cat /proc/$p/comm)" = yes ] || exit; done`)
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+			h.WaitFor(t, eventually, "the end of the session", noSessions+"e6")
+			h.MustRun(t, `if cocker exec e6 ps -o comm,stat | grep -v cocker-session | grep 'yes\|Z'; then exit 1; fi`)
+		}
+	})
+}
+
+// Shells of machinectl leave as little as sessions of cocker exec: of the last of them, whose
+// process no program of cocker's waited for, an empty cgroup, until the next look.
+func TestMachinectlShellLeaksNothing(t *testing.T) {
+	onCleanHost(t, func(t *testing.T, h *host.Host) {
+		start(t, h, "m4", sleeper)
+		shell := func() {
+			cmd, screen, _ := onTerminal(t, h, "machinectl", "shell", "m4", "/bin/true")
+			screen.expect("terminated")
+			_ = cmd.Wait()
+		}
+		shell()
+		const look = `p=$(systemctl show -P MainPID cocker@m4); ls /proc/$p/fd | wc -l; cocker exec m4 ps -o pid,comm,stat | grep -c -v 'ps\|cocker-session'`
+		before := h.MustRun(t, look)
+		for range 20 {
+			shell()
+		}
+		h.MustRun(t, `[ "$(find "/sys/fs/cgroup$(systemctl show -P ControlGroup cocker@m4)" -name 'session-*' | wc -l)" -le 2 ]`)
+		h.WaitFor(t, eventually, "the shells' end", noSessions+"m4")
+		if after := h.MustRun(t, look); after != before {
+			t.Errorf("after 20 shells:\n%s\nbefore:\n%s", after, before)
+		}
+	})
+}
+
+// CVE-2019-5736: root of the container writes to whatever is executed there, while sessions
+// come and go, one of which is asked to execute itself.
+func TestSessionsDoNotLendTheHostsPrograms(t *testing.T) {
+	onCleanHost(t, func(t *testing.T, h *host.Host) {
+		start(t, h, "e7", sleeper)
+		h.MustRun(t, `cocker exec e7 ln -s /proc/self/exe /self
+			sums() { sha256sum /usr/libexec/cocker/* /usr/bin/cocker /usr/bin/busybox; }; before=$(sums)
+			cocker exec e7 sh -c 'while [ ! -e /stop ]; do for p in /proc/[0-9]*/exe; do case $(readlink $p) in *busybox) ;; *) (echo broken >$p) 2>/dev/null; esac; done; done' & writer=$!
+			for i in $(seq 30); do cocker exec e7 /self >/dev/null 2>&1; cocker exec e7 true || exit; done
+			cocker exec e7 touch /stop; wait $writer
+			[ "$(sums)" = "$before" ]`)
+	})
+}
