@@ -64,6 +64,7 @@ type Container struct {
 	Hostname     string // defaults to Name
 	StopSignal   string // "SIGTERM"; "": the image's
 	ReloadSignal string // what the command gets at a reload; "": nothing
+	Autologin    string // who is logged in at the terminal without a password; "": everybody is asked
 	Environment  []EnvironmentVariable
 	Network      Network
 	Mounts       []Mount

@@ -105,6 +105,7 @@ func (w *encoder) process(c *Container) {
 	w.text("stop_signal", c.StopSignal)
 	w.text("reload_signal", c.ReloadSignal)
 	w.list("reload_command", c.ReloadCommand)
+	w.text("autologin", c.Autologin)
 }
 
 func (w *encoder) environment(variables []EnvironmentVariable) {

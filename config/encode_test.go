@@ -9,7 +9,7 @@ import (
 func TestEncode(t *testing.T) {
 	c := &Container{
 		Name: "web", Description: `say "hi" \ 100%`, Images: []string{"a"}, Command: []string{"sh", "-c", "a\n\tb\x1b\x7f"},
-		Init: InitCocker, Hostname: "web",
+		Init: InitCocker, Hostname: "web", Autologin: "root",
 		Environment: []EnvironmentVariable{{"EMPTY", ""}, {"TZ", "UTC"}},
 		Network:     Network{Mode: NetworkNone},
 		Mounts:      []Mount{{Type: MountTmpfs, Target: "/tmp", Size: 64 << 20}, {Type: MountBind, Source: "/a", Target: "/b", ReadOnly: true}},
@@ -18,6 +18,7 @@ func TestEncode(t *testing.T) {
 	const want = `description = "say \"hi\" \\ 100%"
 image = "a"
 command = ["sh", "-c", "a\n\tb\u001b\u007f"]
+autologin = "root"
 
 [environment]
 EMPTY = ""

@@ -33,6 +33,7 @@ var schema = [...]keySpec{ //nolint:gochecknoglobals // a table
 	{"", "stop_signal", (*builder).stopSignal},
 	{"", "reload_signal", (*builder).reloadSignal},
 	{"", "reload_command", (*builder).reloadCommand},
+	{"", "autologin", (*builder).autologin},
 	{"", "mount", (*builder).mounts},
 	{"", "template", (*builder).templates},
 	{"network", "mode", (*builder).networkMode},
@@ -185,6 +186,7 @@ func (b *builder) checkWhole(entries []*entry) {
 	b.checkInit(entries)
 	b.checkNetwork(entries)
 	b.checkResources(entries)
+	b.checkAutologin(entries)
 	b.sortEnvironment()
 }
 

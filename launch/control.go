@@ -59,3 +59,13 @@ func delegate(c *config.Container, idBase uint32) error {
 	}
 	return linux.DelegateCgroup(dir, int(idBase))
 }
+
+// openCgroup opens the cgroup of the unit, for init to make cgroups below it. It is the
+// root of a mount of its own, so no ".." leads to others.
+func openCgroup(idBase uint32) (fd int, err error) {
+	path := linux.CgroupPath(ownCgroup())
+	if err := os.Chown(path, int(idBase), int(idBase)); err != nil {
+		return -1, fmt.Errorf("delegate cgroup: %w", err)
+	}
+	return linux.CloneMount(path, false)
+}

@@ -136,7 +136,8 @@ func FilledIn(c *config.Container) Filled {
 		f.Files = append(f.Files, c.Templates[i].Target)
 	}
 	if c.Init == config.InitCocker { // which makes them
-		f.Links = map[string]string{handoff.OldRun: "/run", handoff.OldBusSocket: handoff.BusSocket}
+		f.Links = map[string]string{handoff.OldRun: "/run"}
+		f.Points = append(f.Points, filepath.Dir(handoff.OldBusSocket))
 	}
 	if c.Network.Mode != config.NetworkNone { // then it is the container's own
 		f.Files = append(f.Files, "/etc/resolv.conf")

@@ -236,10 +236,10 @@ func (l *launcher) spawn() (err error) {
 }
 
 // forSessions are the descriptors that init needs for sessions; -1: none.
-type forSessions struct{ control, rescue int }
+type forSessions struct{ control, rescue, cgroup int }
 
 func (f forSessions) close() {
-	for _, fd := range []int{f.control, f.rescue} {
+	for _, fd := range []int{f.control, f.rescue, f.cgroup} {
 		if fd >= 0 {
 			_ = unix.Close(fd)
 		}
@@ -248,7 +248,7 @@ func (f forSessions) close() {
 
 // sessions prepares for sessions, if there is an init that serves them.
 func (l *launcher) sessions() (f forSessions, err error) {
-	f = forSessions{-1, -1}
+	f = forSessions{-1, -1, -1}
 	if l.container.Init == config.InitNone {
 		return f, nil
 	}
@@ -257,11 +257,13 @@ func (l *launcher) sessions() (f forSessions, err error) {
 	}
 	f.rescue = openRescue()
 	l.plan.Sessions, l.plan.Rescue = true, f.rescue >= 0
-	if err := delegate(l.container, l.idBase); err != nil {
-		f.close()
-		return f, err
+	if err = delegate(l.container, l.idBase); err == nil && l.container.Init == config.InitCocker {
+		f.cgroup, err = openCgroup(l.idBase)
 	}
-	return f, nil
+	if err != nil {
+		f.close()
+	}
+	return f, err
 }
 
 func (l *launcher) spec(userns int) *rootfs.Spec {

@@ -41,6 +41,7 @@ func makePlan(c *config.Container, images []*image.Image, foreground bool) (*han
 		Terminal:      interactive,
 		OwnNetwork:    c.Network.Mode != config.NetworkHost,
 		HostSys:       c.Network.Mode == config.NetworkHost,
+		Autologin:     c.Autologin,
 		ForwardNotify: c.NotifyReady && c.Init == config.InitCocker && !foreground,
 	}
 	if boot { // whatever the image says of its command

@@ -63,7 +63,7 @@ func assembleAndClone(spec *rootfs.Spec, flags uintptr, plan *handoff.Plan, sess
 	c := &child{channel: handoff.NewLauncher(ours), notes: notes}
 	// A descriptor of -1 stays closed.
 	files := []uintptr{0, 1, 2, handoff.ChannelFD: theirs.Fd(), handoff.NotifyFD: uintptr(notify),
-		handoff.ControlFD: uintptr(sessions.control), handoff.RescueFD: uintptr(sessions.rescue)}
+		handoff.ControlFD: uintptr(sessions.control), handoff.RescueFD: uintptr(sessions.rescue), handoff.CgroupFD: uintptr(sessions.cgroup)}
 	c.pid, err = syscall.ForkExec(handoff.StageInit, []string{"cocker-init"}, &syscall.ProcAttr{
 		Files: files,
 		Sys: &syscall.SysProcAttr{

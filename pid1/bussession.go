@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cocker/cocker/internal/handoff"
+	"github.com/cocker/cocker/internal/session"
 	"github.com/cocker/cocker/pid1/bus"
 )
 
@@ -83,12 +84,17 @@ func becomeShell(conn *bus.Conn, call *bus.Call, plan *handoff.Plan) error {
 		if index < 0 || index >= len(files) {
 			return errors.New("the call came without a terminal")
 		}
-		shell.Files[standard] = files[index]
+		shell.Files[standard] = reopen(files[index])
 	}
 	if err := errors.Join(ownTerminal(shell.Files[0], command.identity), unix.IoctlSetInt(shell.Files[0], unix.TIOCSCTTY, 0)); err != nil {
 		return err
 	}
-	logSession(fmt.Sprintf("machinectl runs as %s: %s", shell.User, strings.Join(command.arguments, " ")))
+	about := session.About{User: command.identity.name, Terminal: true}
+	if !asksForLoginShell(shell) {
+		about.Command = shell.Arguments
+	}
+	name := enterSessionCgroup(about)
+	logSession(fmt.Sprintf("%s: machinectl runs as %s: %s", name, shell.User, strings.Join(command.arguments, " ")))
 	if err := conn.Done(call); err != nil {
 		os.Exit(exitFailed)
 	}
@@ -101,6 +107,25 @@ func becomeShell(conn *bus.Conn, call *bus.Call, plan *handoff.Plan) error {
 	fmt.Fprintf(os.Stderr, "cocker: %v\r\n", err)
 	os.Exit(exitFailed)
 	return err
+}
+
+// reopen opens a terminal by the name that it has here: as machined opened it in the view
+// (see openView), it has none by which ttyname(3) of every C library finds it.
+func reopen(fd int) int {
+	var theirs, ours unix.Stat_t
+	if unix.Fstat(fd, &theirs) != nil || theirs.Mode&unix.S_IFMT != unix.S_IFCHR {
+		return fd
+	}
+	slave, err := openSlave(int(unix.Minor(theirs.Rdev)))
+	if err != nil {
+		return fd
+	}
+	defer slave.Close()
+	if unix.Fstat(int(slave.Fd()), &ours) != nil || ours.Dev != theirs.Dev || ours.Ino != theirs.Ino {
+		return fd
+	}
+	_ = unix.Dup3(int(slave.Fd()), fd, unix.O_CLOEXEC) // both are open
+	return fd
 }
 
 // prepareShell finds out who runs what. The working directory is the program's
@@ -142,23 +167,9 @@ func asksForLoginShell(shell *bus.Shell) bool {
 		len(words) == 3 && words[1] == "-c" && strings.Contains(words[2], "getent passwd") && strings.Contains(words[2], "exec \"${shell:-/bin/sh}\"")
 }
 
-// logSession writes a line to the journal, as init's own standard error goes there.
-func logSession(line string) {
-	line = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return '?'
-		}
-		return r
-	}, line)
-	if isSocket(os.Stderr) {
-		fmt.Fprintf(os.Stderr, "<6>Session: %s\n", line)
-	}
-}
+func logSession(line string) { logTo(os.Stderr, line) }
 
-// loginPrograms are tried in this order; each asks for name and password itself.
-var loginPrograms = []string{"/bin/login", "/usr/bin/login", "/sbin/login"}
-
-// serveLogin answers the call and runs the image's login(1) on the terminal, again and
+// serveLogin answers the call and runs a login on the terminal, again and
 // again until whoever opened it has closed it: `machinectl login` shows a new prompt
 // after each logout, and hears nothing of an end.
 func serveLogin(conn *bus.Conn, call *bus.Call, plan *handoff.Plan) error {
@@ -166,11 +177,7 @@ func serveLogin(conn *bus.Conn, call *bus.Call, plan *handoff.Plan) error {
 	if err != nil {
 		return err
 	}
-	root, err := lookUp("root")
-	if err != nil {
-		return err
-	}
-	path, err := loginProgram()
+	login, err := loginCommand(plan, []string{"TERM=vt220"}) // agetty(8); machinectl does not tell its own
 	if err != nil {
 		return err
 	}
@@ -178,12 +185,11 @@ func serveLogin(conn *bus.Conn, call *bus.Call, plan *handoff.Plan) error {
 	if err != nil {
 		return fmt.Errorf("open the terminal: %w", err)
 	}
-	environment := merge(plan.Environment, []string{"TERM=vt220"}) // agetty(8); machinectl does not tell its own
-	login := command{path: path, arguments: []string{"login"}, environment: environment, identity: root}
-	if err := errors.Join(unix.Chdir("/"), conn.Done(call), unix.Close(sessionClientFD)); err != nil {
+	if err := errors.Join(conn.Done(call), unix.Close(sessionClientFD)); err != nil {
 		os.Exit(exitFailed)
 	}
-	logSession(fmt.Sprintf("machinectl login on %s", slave.Name()))
+	name := enterSessionCgroup(session.About{Login: true, Terminal: true})
+	logSession(fmt.Sprintf("%s: machinectl login on %s", name, slave.Name()))
 	closed := make(chan struct{})
 	go awaitHangUp(slave, closed)
 	for { // until os.Exit, or SIGTERM when the container stops
@@ -201,15 +207,6 @@ func serveLogin(conn *bus.Conn, call *bus.Call, plan *handoff.Plan) error {
 // restartPause is between a logout and the next prompt. An image's login that ends at
 // once must not keep a processor busy.
 const restartPause = 100 * time.Millisecond
-
-func loginProgram() (string, error) {
-	for _, path := range loginPrograms {
-		if checkProgram(path) == nil && checkLoader(path) == nil {
-			return path, nil
-		}
-	}
-	return "", errors.New("there is no login program in this container; machinectl shell needs none")
-}
 
 // openSlave opens a terminal of the container's devpts and keeps its number from being
 // another's.
@@ -245,7 +242,7 @@ func (c *command) runOn(slave *os.File, closed <-chan struct{}) error {
 	}
 	pid, err := syscall.ForkExec(c.path, c.arguments, &syscall.ProcAttr{
 		Env:   c.environment,
-		Files: []uintptr{fd, fd, fd},
+		Files: append([]uintptr{fd, fd, fd}, c.files...),
 		Sys:   &syscall.SysProcAttr{Setsid: true, Setctty: true},
 	})
 	if err != nil {

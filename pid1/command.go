@@ -18,6 +18,7 @@ type command struct {
 	arguments   []string
 	environment []string
 	identity    *identity
+	files       []uintptr // descriptors from 3 on, for a program of our own
 }
 
 // prepareCommand finds out everything about the command that can go wrong before

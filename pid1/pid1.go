@@ -28,8 +28,7 @@ const (
 
 // Run does all the work of cocker-init, in two stages of which the first executes
 // the second, and returns its exit status. The caller must have locked the main
-// goroutine to the main thread: credentials are the thread's, and the command is
-// started from it.
+// goroutine to the main thread: capabilities, namespaces and a view are a thread's.
 func Run() int {
 	// Nothing but 0, 1 and 2 may reach the command (CVE-2024-21626).
 	if err := unix.CloseRange(handoff.ChannelFD, maxDescriptor, unix.CLOSE_RANGE_CLOEXEC); err != nil {
@@ -99,7 +98,18 @@ func start(plan *handoff.Plan, channel *handoff.Init, kept int) (status int, err
 		return exitFailed, err
 	}
 	// systemd and machined are told of the container while supervise prepares.
-	return supervise(plan, command, channel, kept)
+	ended, bus := make(chan struct{}), make(chan *os.File, 1)
+	go func() {
+		defer close(ended)
+		status, err = supervise(plan, command, channel, kept, bus)
+	}()
+	listener, busErr := enterView(keptView())
+	if busErr != nil {
+		explainNoBus(busErr)
+	}
+	bus <- listener
+	<-ended
+	return status, err
 }
 
 // runAsInit makes the command PID 1. The launcher looks whether the caller is still

@@ -46,6 +46,8 @@ func runSession() int {
 		return runBusSession()
 	case sessionsOfBooted:
 		return attend()
+	case sessionOfLogin:
+		return runLogin()
 	}
 	m := new(monitor)
 	for _, phase := range []func() error{protectSession, m.receive, m.start} {
@@ -112,7 +114,7 @@ func (m *monitor) start() error {
 	stdio := m.files[session.FileStdin : session.FileStderr+1]
 	m.pid, err = syscall.ForkExec(command.path, command.arguments, &syscall.ProcAttr{
 		Env:   command.environment,
-		Files: []uintptr{uintptr(stdio[0]), uintptr(stdio[1]), uintptr(stdio[2])},
+		Files: append([]uintptr{uintptr(stdio[0]), uintptr(stdio[1]), uintptr(stdio[2])}, command.files...),
 		Sys: &syscall.SysProcAttr{
 			Setsid:      true,
 			Setctty:     m.request.Terminal,
@@ -125,7 +127,14 @@ func (m *monitor) start() error {
 	if err != nil {
 		return &statusError{session.StatusNotExecutable, command.execError(err)}
 	}
-	session.CloseAll(m.files[:session.FileCgroupKill])
+	shared := session.FileStdin
+	if m.request.Login {
+		// login(1) of util-linux closes its terminal before it opens it anew, and the client
+		// takes the moment in which nobody has it open for the end.
+		shared++
+	}
+	session.CloseAll([]int{m.files[session.FileRequest]})
+	session.CloseAll(m.files[shared:session.FileCgroupKill])
 	_ = session.SendRunning(sessionClientFD) // without a client wait ends it
 	return nil
 }
@@ -214,6 +223,12 @@ func statusOf(err error) int {
 // prepareSession finds out who runs what, and where. The working directory is the
 // command's afterwards.
 func prepareSession(plan *handoff.Plan, request *session.Request) (*command, error) {
+	if request.Login {
+		if !request.Terminal {
+			return nil, errors.New("a login needs a terminal")
+		}
+		return loginCommand(plan, request.Environment)
+	}
 	user := request.User
 	if user == "" {
 		user = plan.User

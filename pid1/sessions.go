@@ -27,6 +27,7 @@ const (
 	sessionOfControl = "control" // a client of the control socket
 	sessionOfBus     = "bus"     // a client of the bus socket
 	sessionsOfBooted = "booted"  // all clients of the control socket, in place of a PID 1 that is not ours
+	sessionOfLogin   = "login"   // whoever is at the terminal, its standard descriptors
 )
 
 // The descriptors of a cocker-init that serves a session, beside standard error.
@@ -34,12 +35,13 @@ const (
 	sessionClientFD = 3
 	sessionPlanFD   = 4
 	sessionRescueFD = 5 // only with Plan.Rescue
+	sessionCgroupFD = 6 // the container's cgroup; only for a client of the bus socket
 )
 
 // openSessions begins to take requests: from the host's root on the socket that the
 // launcher has made where nobody else gets at it, and from machined on that of the
-// container's system bus.
-func openSessions(plan *handoff.Plan, kept int) *sessions {
+// container's system bus, which comes through bus.
+func openSessions(plan *handoff.Plan, kept int, bus <-chan *os.File) *sessions {
 	const closed = ^uintptr(0)
 	s := &sessions{plan: kept, rescue: closed}
 	if plan.Rescue {
@@ -49,11 +51,7 @@ func openSessions(plan *handoff.Plan, kept int) *sessions {
 		return s
 	}
 	s.listen(os.NewFile(handoff.ControlFD, "control"), sessionOfControl)
-	listener, err := listenBus()
-	switch {
-	case err != nil:
-		fmt.Fprintf(os.Stderr, "<5>machinectl shell and login will not work: %v\n", err)
-	case listener != nil:
+	if listener := <-bus; listener != nil {
 		s.listen(listener, sessionOfBus)
 	}
 	return s
@@ -101,6 +99,9 @@ func (s *sessions) starter(kind string) func(client uintptr) error {
 		Env:   []string{sessionVariable + "=" + kind, oneProcessor},
 		Files: []uintptr{closed, closed, 2, sessionClientFD: 0, sessionPlanFD: uintptr(s.plan), sessionRescueFD: s.rescue},
 		Sys:   &syscall.SysProcAttr{Setsid: true},
+	}
+	if kind == sessionOfBus {
+		attributes.Files = append(attributes.Files, handoff.CgroupFD)
 	}
 	return func(client uintptr) error {
 		attributes.Files[sessionClientFD] = client

@@ -25,6 +25,7 @@ const planVariable = "COCKER_INIT_PLAN"
 // the descriptors of the first stage and one more, the plan. It returns only on
 // failure.
 func enterSecondStage(plan *handoff.Plan) error {
+	view := openView(plan)
 	if err := limitCapabilities(plan.Capabilities); err != nil {
 		return err
 	}
@@ -38,17 +39,22 @@ func enterSecondStage(plan *handoff.Plan) error {
 		inherited = append(inherited, handoff.NotifyFD)
 	}
 	if plan.Sessions {
-		inherited = append(inherited, handoff.ControlFD)
+		inherited = append(inherited, handoff.ControlFD, handoff.CgroupFD)
 	}
 	if plan.Rescue {
 		inherited = append(inherited, handoff.RescueFD)
+	}
+	environment := []string{planVariable + "=" + strconv.Itoa(int(kept.Fd())), oneProcessor, smallHeap}
+	if view >= 0 {
+		inherited = append(inherited, uintptr(view))
+		environment = append(environment, viewVariable+"="+strconv.Itoa(view))
 	}
 	for _, fd := range inherited {
 		if _, err := unix.FcntlInt(fd, unix.F_SETFD, 0); err != nil {
 			return fmt.Errorf("keep descriptor %d: %w", fd, err)
 		}
 	}
-	err = syscall.Exec("/proc/self/exe", []string{"cocker-init"}, []string{planVariable + "=" + strconv.Itoa(int(kept.Fd())), oneProcessor, smallHeap})
+	err = syscall.Exec("/proc/self/exe", []string{"cocker-init"}, environment)
 	return fmt.Errorf("execute cocker-init again: %w", err)
 }
 

@@ -41,7 +41,7 @@ type supervisor struct {
 
 // supervise starts the command when the launcher says so, and returns its exit
 // status when nothing of the container is left.
-func supervise(plan *handoff.Plan, command *command, channel *handoff.Init, kept int) (int, error) {
+func supervise(plan *handoff.Plan, command *command, channel *handoff.Init, kept int, bus <-chan *os.File) (int, error) {
 	signals := listen() // before the command starts: its end must not be missed
 	forward, err := newForwarder(plan)
 	if err != nil {
@@ -64,7 +64,7 @@ func supervise(plan *handoff.Plan, command *command, channel *handoff.Init, kept
 		return exitFailed, err
 	}
 	forward.run()
-	s := &supervisor{plan: plan, pid: pid, sessions: openSessions(plan, kept)}
+	s := &supervisor{plan: plan, pid: pid, sessions: openSessions(plan, kept, bus)}
 	s.wait(signals)
 	s.sessions.close()
 	s.endOthers(signals)

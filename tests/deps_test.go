@@ -71,7 +71,8 @@ func TestPackagesSeeOnlyWhatIsBelow(t *testing.T) {
 		{"internal/treecopy", []string{"internal/agent", "internal/inode", "internal/linux", "internal/sparse", "image/unpack"}, "half of it runs with a hostile container's files in its hands"},
 		{"internal/session", nil, "both ends of a session speak it, and one of them is in the container"},
 		{"pid1/bus", []string{"internal/session"}, "it parses what a container's root sends"},
-		{"pid1", []string{"internal/handoff", "internal/linux", "internal/session", "pid1/bus"}, "its memory is what each running container costs the host"},
+		{"pid1/login", nil, "it compares passwords, and nothing else"},
+		{"pid1", []string{"internal/handoff", "internal/linux", "internal/session", "pid1/bus", "pid1/login"}, "its memory is what each running container costs the host"},
 		{"machine", nil, "it talks to machined about any leader"},
 		{"tests/host", []string{"tests/host/agent"}, "a test host uses cocker as a user does"},
 		{"tests/host/agent", nil, "it is the same program on both ends of a wire, and knows nothing else"},
@@ -116,6 +117,7 @@ func TestLibrariesHaveOneHome(t *testing.T) {
 		{"github.com/BurntSushi/toml", []string{"config", "internal/cli"}, "one reader of the files, and their writer"},
 		{"github.com/google/go-containerregistry", []string{"image/registry"}, "one speaker to registries"},
 		{"github.com/docker/cli", []string{"image/registry"}, "one reader of credentials"},
+		{"github.com/go-crypt/x", []string{"pid1/login"}, "one place that compares passwords"},
 		{"github.com/spf13/cobra", []string{"internal/cli", "internal/cli/mangen"}, "one command line"},
 	}
 	packages := listPackages(t)

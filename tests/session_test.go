@@ -217,6 +217,13 @@ func TestManySessionsLeakNothing(t *testing.T) {
 	})
 }
 
+// noSessions asks whether the container whose name follows has no session, and nothing is
+// left of one.
+const noSessions = `none() {
+		[ "$(cocker sessions --json "$1")" = "[]" ] && set -- "/sys/fs/cgroup$(systemctl show -P ControlGroup cocker@"$1")" &&
+			! find "$1" -name 'session-*' | grep . && [ "$(wc -l <"$1/cgroup.procs")" = 2 ]
+	}; none `
+
 // escape types what ends machinectl, until it does: the three have to come within a
 // second, which a busy machine may miss.
 func escape(s *screen) {
@@ -256,11 +263,14 @@ func TestMachinectlShell(t *testing.T) {
 		two.expect("1000", "1000", "b c", "/dev/pts/")
 		one.say("echo $USER $((5+5)); tty\n")
 		one.expect("user 10", "/dev/pts/", "$ ") // the prompt: only then ^D is the shell's own to read
+		const seen = `"\(.session) \(.caller) \(.user) \(.processes) \(.command // ["-"] | join(" "))"`
+		h.MustRun(t, `test "$(cocker sessions m1 --json | jq -r '.[] | `+seen+`')" = "$(printf '%s\n' '1 machinectl user 1 -' '2 machinectl user 1 /bin/sh -c id -u; id -g; echo $A; tty; exec sh')"`)
+		h.MustRun(t, `systemctl status --no-pager cocker@m1 | grep session-2; [ "$(cat "/sys/fs/cgroup$(systemctl show -P ControlGroup cocker@m1)/cgroup.procs" | wc -l)" = 2 ]`)
 		one.say("\x04")
 		one.expect("terminated")
 		escape(two)
 		_, _ = first.Wait(), second.Wait()
-		h.WaitFor(t, eventually, "the shells' end", `[ "$(cat "/sys/fs/cgroup$(systemctl show -P ControlGroup cocker@m1)/cgroup.procs" | wc -l)" = 2 ]`)
+		h.WaitFor(t, eventually, "the shells' end", noSessions+"m1")
 
 		for words, want := range map[string]string{"nosuch@m1": `user "nosuch"`, "m1 /bin/nosuch": `"/bin/nosuch" is not in the container`} {
 			cmd, screen, _ := onTerminal(t, h, append([]string{"machinectl", "shell"}, strings.Fields(words)...)...)
@@ -269,9 +279,40 @@ func TestMachinectlShell(t *testing.T) {
 				t.Errorf("%s: no error", words)
 			}
 		}
-		h.MustRun(t, `journalctl --sync; journalctl -u cocker@m1 -o cat | grep -q 'Session: machinectl runs as user: '`)
-		// Others than root of the container do not even get to connect.
-		h.MustRun(t, `test "$(cocker exec m1 busybox stat -c '%a %u' /run/dbus/system_bus_socket)" = "600 0"`)
+		h.MustRun(t, `journalctl --sync; journalctl -u cocker@m1 -o cat | grep -q 'Session: session-[12]: machinectl runs as user: '`)
+		// Others than root of the container do not even get to connect, and for what runs there it is no bus.
+		h.MustRun(t, `p=$(systemctl show -P MainPID cocker@m1); set -- $(cat /proc/$p/uid_map)
+			test "$(stat -c '%a %u' /proc/$p/root/run/dbus/system_bus_socket)" = "600 $2"`)
+		h.MustRun(t, `test -z "$(cocker exec m1 busybox ls /run/dbus)"`)
+	})
+}
+
+// An image with a D-Bus of its own has that, and machinectl shell too, whichever way its
+// old name of /run leads there.
+func TestMachinectlShellBesideDBus(t *testing.T) {
+	onCleanHost(t, func(t *testing.T, h *host.Host) {
+		const tree = `mkdir -p usr/bin bin etc root run var/tmp tmp usr/share; cp /usr/bin/busybox bin/
+			for n in sh id tty ls cat sleep test; do ln -s busybox bin/$n; done
+			for f in /usr/bin/dbus-daemon /usr/bin/dbus-send $(ldd /usr/bin/dbus-daemon /usr/bin/dbus-send | grep -o '/[^ :]*' | sort -u); do
+				mkdir -p .${f%/*}; cp -L $f .$f; done
+			cp -a /usr/share/dbus-1 usr/share/; cp -a /etc/dbus-1 etc/
+			printf 'root:x:0:0::/root:/bin/sh\nmessagebus:x:100:100::/:/bin/false\nuser:x:1000:1000::/:/bin/sh\n' >etc/passwd
+			printf 'root:x:0:\nmessagebus:x:100:\n' >etc/group; `
+		for name, link := range map[string]string{"b1": "ln -s /run var/run", "b2": "ln -s ../run var/run", "b3": "mkdir var/run", "b4": ":"} {
+			importTree(t, h, name, tree+link)
+			start(t, h, name, "image = \""+name+"\"\ncommand = [\"/usr/bin/dbus-daemon\", \"--system\", \"--nofork\", \"--nopidfile\"]\n[network]\nmode = \"none\"\n")
+			const ask = "dbus-send --system --print-reply --dest=org.freedesktop.DBus / org.freedesktop.DBus.GetId"
+			h.WaitFor(t, eventually, "the bus of the image", "cocker exec -u user "+name+" "+ask)
+			for _, user := range []string{"root", "user"} {
+				cmd, screen, _ := onTerminal(t, h, "machinectl", "shell", user+"@"+name, "/bin/sh", "-c", "tty; id -un; "+ask)
+				screen.expect("/dev/pts/", user, "method return", "string", "terminated")
+				if err := cmd.Wait(); err != nil {
+					t.Errorf("%s: machinectl shell: %v", name, err)
+				}
+			}
+			h.MustRun(t, `echo copied >/run/m.txt; machinectl copy-to "$1" /run/m.txt /tmp/m.txt; rm /run/m.txt; test "$(cocker exec "$1" cat /tmp/m.txt)" = copied`, name)
+			h.MustRun(t, `if cocker diff "$1" | grep -v tmp/m.txt | grep -w dbus; then exit 1; fi`, name)
+		}
 	})
 }
 
@@ -314,6 +355,74 @@ func TestMachinectlLogin(t *testing.T) {
 		screen.expect("login: ")
 		escape(screen)
 		_ = cmd.Wait()
-		h.WaitFor(t, eventually, "the login's end", `[ "$(cat "/sys/fs/cgroup$(systemctl show -P ControlGroup cocker@m3)/cgroup.procs" | wc -l)" = 2 ]`)
+		h.WaitFor(t, eventually, "the login's end", noSessions+"m3")
+	})
+}
+
+// A client is killed whose output nobody reads: neither the command, which waits to write, nor
+// the process that watches it may stay.
+func TestKilledClientsWithFullPipes(t *testing.T) {
+	onCleanHost(t, func(t *testing.T, h *host.Host) {
+		start(t, h, "e6", sleeper)
+		for _, flags := range []string{"", "-t"} {
+			reader, writer, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer reader.Close()
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+			defer cancel()
+			cmd := h.Command(ctx, "sh", "-c", "exec cocker exec "+flags+" e6 yes")
+			cmd.Stdout = writer
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			_ = writer.Close()
+			// It sleeps: there is no room in the pipe, or in the terminal, which the client empties into the pipe.
+			h.WaitFor(t, eventually, "a full pipe", `p=$(cat "/sys/fs/cgroup$(systemctl show -P ControlGroup cocker@e6)/session-1/cgroup.procs") && [ -n "$p" ] &&
+				for n in 1 2 3; do grep -q '^State:.S' /proc/$p/status && [ "$(cat /proc/$p/comm)" = yes ] || exit; done`)
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+			h.WaitFor(t, eventually, "the end of the session", noSessions+"e6")
+			h.MustRun(t, `if cocker exec e6 ps -o comm,stat | grep -v cocker-session | grep 'yes\|Z'; then exit 1; fi`)
+		}
+	})
+}
+
+// Shells of machinectl leave as little as sessions of cocker exec: of the last of them, whose
+// process no program of cocker's waited for, an empty cgroup, until the next look.
+func TestMachinectlShellLeaksNothing(t *testing.T) {
+	onCleanHost(t, func(t *testing.T, h *host.Host) {
+		start(t, h, "m4", sleeper)
+		shell := func() {
+			cmd, screen, _ := onTerminal(t, h, "machinectl", "shell", "m4", "/bin/true")
+			screen.expect("terminated")
+			_ = cmd.Wait()
+		}
+		shell()
+		const look = `p=$(systemctl show -P MainPID cocker@m4); ls /proc/$p/fd | wc -l; cocker exec m4 ps -o pid,comm,stat | grep -c -v 'ps\|cocker-session'`
+		before := h.MustRun(t, look)
+		for range 20 {
+			shell()
+		}
+		h.MustRun(t, `[ "$(find "/sys/fs/cgroup$(systemctl show -P ControlGroup cocker@m4)" -name 'session-*' | wc -l)" -le 2 ]`)
+		h.WaitFor(t, eventually, "the shells' end", noSessions+"m4")
+		if after := h.MustRun(t, look); after != before {
+			t.Errorf("after 20 shells:\n%s\nbefore:\n%s", after, before)
+		}
+	})
+}
+
+// CVE-2019-5736: root of the container writes to whatever is executed there, while sessions
+// come and go, one of which is asked to execute itself.
+func TestSessionsDoNotLendTheHostsPrograms(t *testing.T) {
+	onCleanHost(t, func(t *testing.T, h *host.Host) {
+		start(t, h, "e7", sleeper)
+		h.MustRun(t, `cocker exec e7 ln -s /proc/self/exe /self
+			sums() { sha256sum /usr/libexec/cocker/* /usr/bin/cocker /usr/bin/busybox; }; before=$(sums)
+			cocker exec e7 sh -c 'while [ ! -e /stop ]; do for p in /proc/[0-9]*/exe; do case $(readlink $p) in *busybox) ;; *) (echo broken >$p) 2>/dev/null; esac; done; done' & writer=$!
+			for i in $(seq 30); do cocker exec e7 /self >/dev/null 2>&1; cocker exec e7 true || exit; done
+			cocker exec e7 touch /stop; wait $writer
+			[ "$(sums)" = "$before" ]`)
 	})
 }

@@ -104,7 +104,7 @@ func addCompletion(root *cobra.Command) {
 func commands() []func(*streams) *cobra.Command {
 	return []func(*streams) *cobra.Command{
 		checkCommand, createCommand, runCommand, psCommand, startCommand, stopCommand, restartCommand,
-		killCommand, execCommand, shellCommand, sessionsCommand, rmCommand, inspectCommand, logsCommand, cpCommand, exportCommand, copyAgentCommand, diffCommand, commitCommand, checkoutCommand, imageCommand, volumeCommand, systemCommand, versionCommand,
+		killCommand, execCommand, shellCommand, loginCommand, sessionsCommand, rmCommand, inspectCommand, logsCommand, cpCommand, exportCommand, copyAgentCommand, diffCommand, commitCommand, checkoutCommand, imageCommand, volumeCommand, systemCommand, versionCommand,
 		pullBeforeStartCommand, renderCommand, renderAgentCommand,
 	}
 }
@@ -134,7 +134,7 @@ func report(w io.Writer, command *cobra.Command, err error) int {
 	switch {
 	case errors.As(err, &failure):
 		return failure.status
-	case slices.Contains([]string{"run", "exec", "shell"}, command.Name()):
+	case slices.Contains([]string{"run", "exec", "shell", "login"}, command.Name()):
 		return exitRun
 	}
 	return exitFailure

@@ -14,6 +14,7 @@ import (
 // sessionOptions are the flags of exec and shell.
 type sessionOptions struct {
 	interactive, terminal bool
+	login                 bool
 	user, workDir         string
 	environment           []string
 }
@@ -95,7 +96,7 @@ func (o *sessionOptions) request(command []string) (*session.Request, error) {
 			return nil, err
 		}
 	}
-	r := &session.Request{Command: command, User: o.user, WorkDir: o.workDir, Terminal: o.terminal}
+	r := &session.Request{Command: command, Login: o.login, User: o.user, WorkDir: o.workDir, Terminal: o.terminal}
 	if o.terminal {
 		r.Environment = append(r.Environment, "TERM="+terminalType())
 	}

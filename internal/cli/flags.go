@@ -43,6 +43,7 @@ func processFlags() []containerFlag {
 		{"stop-signal", "", "SIGNAL", "what asks the command to end (default: the image's, SIGTERM)", func(c *config.Container, v string) error { c.StopSignal = v; return nil }},
 		{"reload-signal", "", "SIGNAL", "what \"systemctl reload\" sends to the command (default: nothing)", func(c *config.Container, v string) error { c.ReloadSignal = v; return nil }},
 		{"reload-command", "", "TEXT", "what \"systemctl reload\" makes the container's /bin/sh run, instead of a signal", setReloadCommand},
+		{"autologin", "", "USER", "whom \"machinectl login\" logs in without a password (default: nobody)", func(c *config.Container, v string) error { c.Autologin = v; return nil }},
 		{"env", "e", "NAME[=VALUE]", "set a variable; without a value: as it is here", setVariable},
 		{"env-file", "", "FILE", "set variables from lines NAME=VALUE", setVariables},
 	}

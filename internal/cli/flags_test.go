@@ -74,7 +74,7 @@ func TestReloadCommandFlag(t *testing.T) {
 
 // fullFlags are a command line with every flag.
 func fullFlags(envFile string) []string {
-	return []string{"--description=d", "--pull=never", "--pull-timeout=5min", "--init=none", "--notify-ready", "--user=1:2", "--workdir=/w", "--hostname=h",
+	return []string{"--description=d", "--pull=never", "--pull-timeout=5min", "--init=cocker", "--autologin=root", "--notify-ready", "--user=1:2", "--workdir=/w", "--hostname=h",
 		"--entrypoint=/bin/e", "--entrypoint=-x", "--stop-signal=SIGINT", "--reload-signal=HUP", "-eA=1", "-eA=2", "--env-file=" + envFile,
 		"--ip=10.88.0.9", "-p8080:80", "-p127.0.0.1:53:53/udp",
 		"-v/srv:/srv:ro", "--tmpfs=/tmp:10M", "--mount=type=bind,source=/a:b,target=/c,read_only",

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"time"
 
 	"github.com/creack/pty"
@@ -35,6 +36,7 @@ type client struct {
 	socket  int
 	stdio   *stdio
 	signals chan os.Signal
+	left    atomic.Bool // by the escape of a login
 }
 
 // inSession runs a command in a container; without words it is a login shell. The
@@ -194,12 +196,19 @@ func (c *client) run() error {
 		return err
 	}
 	c.cgroup.log(c.state.Leader)
+	if c.request.Login {
+		c.greet()
+	}
 	stop := c.stdio.start()
 	over := make(chan struct{})
 	go c.forward(over)
 	status, err := c.awaitEnd()
 	close(over)
 	stop()
+	if c.left.Load() {
+		fmt.Fprintf(c.stdio.streams.out, "\r\nConnection to container %s terminated.\r\n", c.name)
+		return nil
+	}
 	return cmpError(err, status)
 }
 

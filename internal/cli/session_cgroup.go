@@ -39,21 +39,17 @@ type sessionInfo struct {
 	User      string    `json:"user,omitempty"` // as whom; "": as the container's command
 	Since     time.Time `json:"since"`
 	Terminal  bool      `json:"terminal"`
-	Command   []string  `json:"command,omitempty"` // none: a login shell
+	Login     bool      `json:"login,omitempty"`   // somebody was asked who it is, or is being asked
+	Command   []string  `json:"command,omitempty"` // none: a login shell, or a login
 	Processes int       `json:"processes"`
 }
 
-const (
-	sessionPrefix = "session-"
-	// sessionAttribute is readable and writable for the host's root only (xattr(7)).
-	sessionAttribute = "trusted.cocker.session"
-	// maxDescribed bounds the words that are shown of a command, in bytes.
-	maxDescribed = 1024
-)
+// maxDescribed bounds the words that are shown of a command, in bytes.
+const maxDescribed = 1024
 
 // aboutSession says what a request is about.
 func aboutSession(r *session.Request) sessionInfo {
-	about := sessionInfo{Caller: caller(), User: r.User, Since: time.Now().UTC().Truncate(time.Second), Terminal: r.Terminal}
+	about := sessionInfo{Caller: caller(), User: r.User, Login: r.Login, Since: time.Now().UTC().Truncate(time.Second), Terminal: r.Terminal}
 	left := maxDescribed
 	for _, word := range r.Command {
 		if left -= len(word); left < 0 {
@@ -100,7 +96,7 @@ func newSessionCgroup(state *launch.State, about sessionInfo) (*sessionCgroup, e
 }
 
 func sessionPath(parent string, number int) string {
-	return filepath.Join(parent, sessionPrefix+strconv.Itoa(number))
+	return filepath.Join(parent, session.CgroupPrefix+strconv.Itoa(number))
 }
 
 // errSwept says that somebody has removed the cgroup before it was held.
@@ -138,7 +134,7 @@ func (g *sessionCgroup) fill(owner int) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := unix.Setxattr(g.path, sessionAttribute, text, 0); err != nil {
+	if err := unix.Setxattr(g.path, session.HostAttribute, text, 0); err != nil {
 		return &fs.PathError{Op: "setxattr", Path: g.path, Err: err}
 	}
 	return nil
@@ -172,27 +168,42 @@ func sweepSessions(parent string) {
 }
 
 func sessionDirectories(parent string) []string {
-	paths, _ := filepath.Glob(filepath.Join(parent, sessionPrefix+"*")) // the only error is a bad pattern
+	paths, _ := filepath.Glob(filepath.Join(parent, session.CgroupPrefix+"*")) // the only error is a bad pattern
 	return paths
 }
 
 // readSession reads what is known of a session; false: it is over.
-func readSession(path string) (about sessionInfo, ok bool) {
-	buffer := make([]byte, 64<<10) // XATTR_SIZE_MAX
-	n, err := unix.Getxattr(path, sessionAttribute, buffer)
-	if err != nil || json.Unmarshal(buffer[:n], &about) != nil {
-		return about, false
+func readSession(container, path string) (about sessionInfo, ok bool) {
+	if !readAttribute(path, session.HostAttribute, &about) {
+		var told session.About
+		if !readAttribute(path, session.ContainerAttribute, &told) {
+			return about, false
+		}
+		about = sessionInfo{Container: container, Caller: "machinectl", User: oneLine(told.User), Since: told.Since, Login: told.Login, Terminal: told.Terminal}
+		about.Session, _ = strconv.Atoi(strings.TrimPrefix(filepath.Base(path), session.CgroupPrefix))
+		for _, word := range told.Command {
+			about.Command = append(about.Command, oneLine(word))
+		}
 	}
 	processes, err := os.ReadFile(filepath.Join(path, "cgroup.procs"))
 	about.Processes = strings.Count(string(processes), "\n")
 	return about, err == nil && about.Processes > 0
 }
 
+func readAttribute(path, name string, value any) bool {
+	buffer := make([]byte, 64<<10) // XATTR_SIZE_MAX
+	n, err := unix.Getxattr(path, name, buffer)
+	return err == nil && json.Unmarshal(buffer[:n], value) == nil
+}
+
 // log writes a line to the journal of the container's unit: journald finds the unit
 // by OBJECT_PID=, which it takes from root only (systemd.journal-fields(7)).
 func (g *sessionCgroup) log(leader int) {
 	what := "a login shell"
-	if len(g.about.Command) > 0 {
+	switch {
+	case g.about.Login:
+		what = "a login"
+	case len(g.about.Command) > 0:
 		what = oneLine(strings.Join(g.about.Command, " "))
 	}
 	as := ""

@@ -17,8 +17,8 @@ func sessionsCommand(s *streams) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "sessions [NAME...]",
 		Short: "List the commands that run beside a container's own",
-		Long: `Sessions lists what "cocker exec" and "cocker shell" have started and what still
-runs: in which container, who of the host asked for it, as whom it runs, and how
+		Long: `Sessions lists what "cocker exec", "shell" and "login" have started, or "machinectl shell" and
+"login", and what still runs: in which container, who of the host asked for it, as whom it runs, and how
 many processes it has. Each is a cgroup, session-N, below that of the container's
 unit, where systemd-cgls(1) and systemctl status show its processes.`,
 		Example:           "  cocker sessions\n  cocker sessions web --json | jq -r '.[].caller'",
@@ -60,7 +60,7 @@ func listSessions(names []string) ([]sessionInfo, error) {
 		}
 		sweepSessions(parent)
 		for _, path := range sessionDirectories(parent) {
-			if about, ok := readSession(path); ok {
+			if about, ok := readSession(state.Name, path); ok {
 				list = append(list, about)
 			}
 		}
@@ -75,7 +75,10 @@ func printSessions(s *streams, list []sessionInfo) error {
 	var rows [][]string
 	for _, about := range list {
 		command := strings.Join(about.Command, " ")
-		if command == "" {
+		switch {
+		case about.Login:
+			command = "(login)"
+		case command == "":
 			command = "(login shell)"
 		}
 		rows = append(rows, []string{about.Container, fmt.Sprint(about.Session), about.Caller, about.User,

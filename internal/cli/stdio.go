@@ -24,6 +24,7 @@ type stdio struct {
 	pipe   *os.File // our end of the container's input, where that is a pipe
 	output *os.File // our end of its output, where that is a pipe
 	raw    *term.State
+	leave  func() // what the escape of a login does; nil: there is none
 }
 
 func openStdio(s *streams, o runOptions) (*stdio, error) {
@@ -110,7 +111,11 @@ func (x *stdio) start() (stop func()) {
 		return x.show()
 	}
 	if x.interactive {
-		go func() { _, _ = io.Copy(x.master, x.streams.in) }()
+		var typed io.Reader = x.streams.in
+		if x.leave != nil {
+			typed = &escape{typed: typed, leave: x.leave}
+		}
+		go func() { _, _ = io.Copy(x.master, typed) }()
 	}
 	sizes := make(chan os.Signal, 1)
 	signal.Notify(sizes, unix.SIGWINCH)

@@ -19,6 +19,7 @@ const (
 	NotifyFD  = 4 // a datagram socket connected to systemd's notification socket; only with Plan.Announce
 	ControlFD = 5 // the socket that listens for sessions; only with Plan.Sessions
 	RescueFD  = 6 // the host's busybox, for sessions without a shell; only with Plan.Rescue
+	CgroupFD  = 7 // the container's cgroup, for those that machined asks for; only with Plan.Sessions
 )
 
 // Paths inside the launcher's stage, the root that cocker-init starts in.
@@ -58,6 +59,8 @@ type Plan struct {
 	ForwardNotify bool // init passes on what the command sends to NotifySocket
 	Sessions      bool // init takes requests for sessions
 	Rescue        bool // there is a shell for images without one
+
+	Autologin string // the user who is logged in without being asked; "": everybody is asked
 
 	// Announce is what init, as the unit's main process by then, tells systemd
 	// when the command runs; "": there is no unit that waits for it.

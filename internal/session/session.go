@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,7 +20,8 @@ import (
 // Request is the command that a client asks for. It travels as a file in memory, so
 // that its length is bounded by what execve(2) takes and init need not read it.
 type Request struct {
-	Command     []string // empty: the user's login shell
+	Command     []string // empty: the user's login shell, or
+	Login       bool     // a login: the container asks who the user is
 	Environment []string // "NAME=VALUE", in addition to the container's
 	User        string   // "", "name", "id", "name:group", ...; "": the user of the container's command
 	WorkDir     string   // "": that of the container's command or, for a login shell, the home directory
@@ -37,6 +39,24 @@ const (
 	FileCgroup            // directory of the session's cgroup
 	FileCgroupKill        // its cgroup.kill, for writing
 	Files                 // how many there are
+)
+
+// About is what a session that machined has asked for tells of itself, in the attribute of
+// its cgroup that is named so. It comes from the container.
+type About struct {
+	User     string
+	Since    time.Time
+	Login    bool
+	Command  []string // none: a login shell, or a login
+	Terminal bool
+}
+
+// What a session's cgroup is called, with a number behind it, and the attributes that say
+// what it is: one is the host's to write, the other the container's (xattr(7)).
+const (
+	CgroupPrefix       = "session-"
+	HostAttribute      = "trusted.cocker.session"
+	ContainerAttribute = "user.cocker.session"
 )
 
 // Reports to the client. All but Terminal and Running are the last one.
