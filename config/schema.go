@@ -58,6 +58,7 @@ var schema = [...]keySpec{ //nolint:gochecknoglobals // a table
 	{"environment", anyKey, (*builder).environment},
 	{"unit", anyKey, (*builder).unitDirective},
 	{"service", anyKey, (*builder).serviceDirective},
+	{"process", anyKey, (*builder).process},
 }
 
 // anyKey marks a table whose keys are checked by its own function.
@@ -66,7 +67,7 @@ const anyKey = "*"
 // knownTable says whether the keys of a top-level table are entries of their own.
 func knownTable(name string) bool {
 	switch name {
-	case "network", "resources", "install", "environment", "unit", "service":
+	case "network", "resources", "install", "environment", "unit", "service", "process":
 		return true
 	}
 	return false
@@ -126,6 +127,10 @@ func (b *builder) set(e *entry) {
 			return
 		}
 	}
+	if e.table == "" && e.key == "process" {
+		b.fail(e, nil, "must be tables; write [process.NAME] on a line of its own for each")
+		return
+	}
 	if e.table == "" && knownTable(e.key) {
 		b.fail(e, nil, "must be a table; write [%s] on a line of its own and its keys below", e.key)
 		return
@@ -182,6 +187,7 @@ func (b *builder) checkWhole(entries []*entry) {
 	b.checkPull(entries)
 	b.checkNetwork(entries)
 	b.checkResources(entries)
+	b.checkProcesses(entries)
 	b.sortEnvironment()
 }
 

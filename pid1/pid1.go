@@ -88,7 +88,7 @@ func start(plan *handoff.Plan, channel *handoff.Init, kept int) (status int, err
 			return exitFailed, err
 		}
 	}
-	command, err := prepareCommand(plan)
+	processes, err := prepareProcesses(plan)
 	if err != nil {
 		return exitCommand, err
 	}
@@ -96,7 +96,7 @@ func start(plan *handoff.Plan, channel *handoff.Init, kept int) (status int, err
 		return exitFailed, err
 	}
 	// systemd and machined are told of the container while supervise prepares.
-	return supervise(plan, command, channel, kept)
+	return supervise(plan, processes, channel, kept)
 }
 
 // runAsInit makes the command PID 1. The launcher looks whether the caller is still

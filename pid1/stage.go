@@ -43,6 +43,12 @@ func enterSecondStage(plan *handoff.Plan) error {
 	if plan.Rescue {
 		inherited = append(inherited, handoff.RescueFD)
 	}
+	if len(plan.Processes) > 0 {
+		inherited = append(inherited, handoff.ProcessesFD)
+	}
+	for i := range plan.Processes {
+		inherited = append(inherited, processDescriptors(plan, i)...)
+	}
 	for _, fd := range inherited {
 		if _, err := unix.FcntlInt(fd, unix.F_SETFD, 0); err != nil {
 			return fmt.Errorf("keep descriptor %d: %w", fd, err)

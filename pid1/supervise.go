@@ -2,6 +2,7 @@ package pid1
 
 import (
 	"errors"
+	"slices"
 	"syscall"
 	"time"
 
@@ -25,52 +26,60 @@ const (
 	leftoverTimeout = 5 * time.Second
 )
 
-// supervisor is the state of init while the command runs.
+// supervisor is the state of init while the container runs.
 type supervisor struct {
 	loop
-	plan     *handoff.Plan
-	pid      int // of the command
-	status   syscall.WaitStatus
-	ended    bool // the command has
-	stopping bool
-	restart  bool
-	sessions *sessions
+	plan      *handoff.Plan
+	processes []*process // in the order of their start; at least the command
+	main      *process   // its end is the container's
+	stopping  bool       // everything is; nothing is started any more
+	asked     bool       // somebody asked for the stop
+	restart   bool
+	announced bool // main was ready once
+	over      bool // no process is left
+	sessions  *sessions
 }
 
-// supervise starts the command when the launcher says so, and returns its exit
+// supervise starts the processes when the launcher says so, and returns main's exit
 // status when nothing of the container is left.
-func supervise(plan *handoff.Plan, command *command, channel *handoff.Init, kept int) (int, error) {
-	signals := listen() // before the command starts: its end must not be missed
+func supervise(plan *handoff.Plan, processes []*process, channel *handoff.Init, kept int) (int, error) {
+	signals := listen() // before the first process starts: its end must not be missed
 	forward, err := newForwarder(plan)
 	if err != nil {
 		return exitFailed, err
 	}
-	output, err := newOutput(command.identity)
-	if err != nil {
+	s := &supervisor{loop: newLoop(signals), plan: plan, processes: processes}
+	s.main = s.processes[slices.IndexFunc(s.processes, func(p *process) bool { return p.about.Main })]
+	if err := s.listenNotifications(); err != nil {
 		return exitFailed, err
 	}
 	if err := channel.WaitProceed(); err != nil {
 		return exitFailed, err
 	}
-	pid, err := command.start(plan.Terminal, output.stdout(), output.stderr())
-	if err != nil {
-		return exitCommand, err
+	s.advance()
+	if s.main.err != nil {
+		return exitCommand, s.main.err
 	}
-	output.closeWriters()
-	announce(plan)
 	if err := errors.Join(channel.Started(), channel.Close()); err != nil {
 		return exitFailed, err
 	}
 	forward.run()
-	s := &supervisor{loop: newLoop(signals), plan: plan, pid: pid, sessions: openSessions(plan, kept)}
-	s.onEnd(pid, func(status syscall.WaitStatus) { s.ended, s.status = true, status })
-	for !s.ended {
+	s.sessions = openSessions(plan, kept)
+	control := s.listenControl()
+	for !s.over {
 		s.wait(s.handle)
 	}
+	_ = control.Close()
 	s.sessions.close()
 	s.endOthers()
-	output.drain()
+	s.drain()
 	return s.exitStatus(), nil
+}
+
+func (s *supervisor) drain() {
+	for _, p := range s.processes {
+		p.output.drain()
+	}
 }
 
 func (s *supervisor) handle(received syscall.Signal) {
@@ -83,29 +92,41 @@ func (s *supervisor) handle(received syscall.Signal) {
 	case syscall.SIGINT:
 		s.interrupt()
 	default:
-		_ = unix.Kill(s.pid, received)
+		s.main.signal(received)
 	}
 }
 
 // killLater is for a stop that nobody else watches over.
 func (s *supervisor) killLater() {
-	s.at(time.Now().Add(stopTimeout), func() { _ = unix.Kill(s.pid, unix.SIGKILL) })
-}
-
-func (s *supervisor) stop() {
-	s.stopping = true
-	_ = unix.Kill(s.pid, syscall.Signal(s.plan.StopSignal))
+	if len(s.plan.Processes) == 0 { // each of several has a timeout of its own
+		s.at(time.Now().Add(stopTimeout), s.main.killAll)
+	}
 }
 
 // interrupt is what `machinectl reboot` sends, or Ctrl-C of a `cocker run`.
 func (s *supervisor) interrupt() {
 	if s.plan.Foreground {
-		_ = unix.Kill(s.pid, unix.SIGINT)
+		s.main.signal(unix.SIGINT)
 		return
 	}
 	s.restart = true
 	s.stop()
 	s.killLater()
+}
+
+// stop is what somebody has asked the container for; a second time it asks those again
+// that have been asked and still run.
+func (s *supervisor) stop() {
+	s.asked = true
+	if !s.stopping {
+		s.stopAll()
+		return
+	}
+	for _, p := range s.processes {
+		if p.state == stateStopping {
+			p.askToStop()
+		}
+	}
 }
 
 // endOthers stops what the command has left behind: kill(-1) reaches every
@@ -132,13 +153,18 @@ func (s *supervisor) endOthers() {
 // exitStatus is what systemd shall see. An end by the signal that we sent on
 // request is a clean one, as systemd counts SIGTERM for any service.
 func (s *supervisor) exitStatus() int {
+	p := s.main
 	switch {
 	case s.restart:
 		return exitRestart
-	case s.status.Exited():
-		return s.status.ExitStatus()
-	case s.stopping && (int(s.status.Signal()) == s.plan.StopSignal || s.status.Signal() == syscall.SIGTERM):
+	case s.asked && p.state == stateStopped && !p.stopped: // it did not run when it was to stop
+		return 0
+	case !p.ended:
+		return exitFailed
+	case p.status.Exited():
+		return p.status.ExitStatus()
+	case s.asked && p.stopped && (int(p.status.Signal()) == p.about.StopSignal || p.status.Signal() == syscall.SIGTERM):
 		return 0
 	}
-	return signalExit + int(s.status.Signal())
+	return signalExit + int(p.status.Signal())
 }

@@ -19,6 +19,11 @@ const (
 	NotifyFD  = 4 // a datagram socket connected to systemd's notification socket; only with Plan.Announce
 	ControlFD = 5 // the socket that listens for sessions; only with Plan.Sessions
 	RescueFD  = 6 // the host's busybox, for sessions without a shell; only with Plan.Rescue
+
+	// Only with Plan.Processes: the socket that listens for what "cocker process" and
+	// "cocker ps" ask, and ProcessFDs for each process, in the order of the plan.
+	ProcessesFD    = 10
+	FirstProcessFD = 11
 )
 
 // Paths inside the launcher's stage, the root that cocker-init starts in.
@@ -57,6 +62,10 @@ type Plan struct {
 	ForwardNotify bool // init passes on what the command sends to NotifySocket
 	Sessions      bool // init takes requests for sessions
 	Rescue        bool // there is a shell for images without one
+
+	// Processes are all that run, with the command as the one that is Main, in the
+	// order of their start; none: there is only the command.
+	Processes []Process
 
 	// Announce is what init, as the unit's main process by then, tells systemd
 	// when the command runs; "": there is no unit that waits for it.
