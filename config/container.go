@@ -69,6 +69,7 @@ type Container struct {
 	Network      Network
 	Mounts       []Mount
 	Templates    []Template
+	Processes    []Process // [process.NAME], in file order; none: there is only the command
 	Resources    Resources
 	Unit         []Directive // [unit], in file order
 	Service      []Directive // [service], in file order

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -25,6 +26,9 @@ func Encode(c *Container) ([]byte, error) {
 	}
 	for _, t := range c.Templates {
 		w.template(t)
+	}
+	for _, p := range c.Processes {
+		w.processTable(p)
 	}
 	w.resources(c.Resources)
 	w.directives("unit", c.Unit)
@@ -165,6 +169,43 @@ func (w *encoder) template(t Template) {
 	}
 	if t.Owner != nil {
 		w.text("owner", fmt.Sprintf("%d:%d", t.Owner.UID, t.Owner.GID))
+	}
+}
+
+// processTable writes the header in any case: a table without a key is one, too.
+func (w *encoder) processTable(p Process) {
+	if w.Len() > 0 {
+		w.WriteByte('\n')
+	}
+	w.header = ""
+	w.WriteString("[process." + p.Name + "]\n")
+	usual := newProcess(p.Name)
+	w.list("command", p.Command)
+	w.text("user", p.User)
+	w.text("workdir", p.WorkDir)
+	w.list("after", p.After)
+	if p.Ready != usual.Ready {
+		w.text("ready", string(p.Ready))
+	}
+	if p.Restart != usual.Restart {
+		w.text("restart", string(p.Restart))
+	}
+	w.timeSpan("restart_delay", p.RestartDelay, usual.RestartDelay)
+	w.timeSpan("restart_delay_max", p.RestartDelayMax, max(usual.RestartDelayMax, p.RestartDelay))
+	if p.RestartLimit != usual.RestartLimit {
+		w.key("restart_limit", strconv.Itoa(p.RestartLimit))
+	}
+	w.text("stop_signal", p.StopSignal)
+	w.timeSpan("stop_timeout", p.StopTimeout, usual.StopTimeout)
+	w.table("process." + p.Name + "." + environmentTable)
+	for _, v := range p.Environment {
+		w.key(v.Name, quote(v.Value))
+	}
+}
+
+func (w *encoder) timeSpan(name string, d, usual time.Duration) {
+	if d != usual {
+		w.text(name, formatTimeSpan(d))
 	}
 }
 

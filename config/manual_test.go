@@ -48,6 +48,9 @@ func schemaKeys(t *testing.T) map[string]bool {
 			keys[table+"."+key] = true
 		}
 	}
+	for _, k := range processKeys {
+		keys["process."+k.key] = true
+	}
 	return keys
 }
 
@@ -66,13 +69,13 @@ func keysOfEach(t *testing.T, table string) []string {
 	return strings.Split(list, ", ")
 }
 
-// manualKeys reads the keys of a page: ".SH [table]" begins a table, ".BI key" a
+// manualKeys reads the keys of a page: ".SH [table]" or "[table.NAME]" begins a table, ".BI key" a
 // key of it.
 func manualKeys(page string) map[string]bool {
 	var (
 		keys    = map[string]bool{}
 		table   string
-		heading = regexp.MustCompile(`^\.SH \[+([a-z_]+)\]+$`)
+		heading = regexp.MustCompile(`^\.SH \[+([a-z_]+)(?:\.NAME)?\]+$`)
 		key     = regexp.MustCompile(`^\.BI ([a-z_]+) `)
 	)
 	for line := range strings.Lines(page) {

@@ -85,14 +85,17 @@ func (b *builder) init(e *entry) {
 	}
 }
 
-func (b *builder) user(e *entry) {
+func (b *builder) user(e *entry) { b.c.User = b.account(e) }
+
+// account is "USER" or "USER:GROUP"; "" if it is not.
+func (b *builder) account(e *entry) string {
 	if _, ok := e.value.(int64); ok {
 		b.fail(e, nil, `must be a string: write "%v"`, e.value)
-		return
+		return ""
 	}
 	s, ok := b.plain(e, e.value)
 	if !ok {
-		return
+		return ""
 	}
 	user, group, hasGroup := strings.Cut(s, ":")
 	problem := badAccount(user)
@@ -101,9 +104,9 @@ func (b *builder) user(e *entry) {
 	}
 	if problem != "" {
 		b.fail(e, nil, `%q is not "USER" or "USER:GROUP": %s`, s, problem)
-		return
+		return ""
 	}
-	b.c.User = s
+	return s
 }
 
 // badAccount says what is wrong with a user or group, a name or a number.
@@ -168,11 +171,18 @@ func (b *builder) signalName(e *entry) string {
 }
 
 func (b *builder) environment(e *entry) {
+	if v, ok := b.variable(e); ok {
+		b.c.Environment = append(b.c.Environment, v)
+	}
+}
+
+// variable is one variable of an environment.
+func (b *builder) variable(e *entry) (v EnvironmentVariable, ok bool) {
 	if !validVariable(e.key) {
 		b.fail(e, nil, `is no name of a variable; use letters, digits and "_", not beginning with a digit`)
-		return
+		return v, false
 	}
-	value, ok := e.value, true
+	value := e.value
 	switch v := e.value.(type) {
 	case int64:
 		value = strconv.FormatInt(v, 10)
@@ -181,11 +191,10 @@ func (b *builder) environment(e *entry) {
 	case string:
 	default:
 		b.fail(e, nil, "must be a string, not %s; put quotes around it", kind(v))
-		return
+		return EnvironmentVariable{}, false
 	}
-	if value, ok = b.text(e, value); ok {
-		b.c.Environment = append(b.c.Environment, EnvironmentVariable{Name: e.key, Value: value.(string)})
-	}
+	text, ok := b.text(e, value)
+	return EnvironmentVariable{Name: e.key, Value: text}, ok
 }
 
 // validVariable is systemd's rule (env_name_is_valid), which is POSIX's for names
@@ -199,6 +208,8 @@ func validVariable(name string) bool {
 	return name != ""
 }
 
-func (b *builder) sortEnvironment() {
-	slices.SortFunc(b.c.Environment, func(x, y EnvironmentVariable) int { return strings.Compare(x.Name, y.Name) })
+func (b *builder) sortEnvironment() { sortVariables(b.c.Environment) }
+
+func sortVariables(variables []EnvironmentVariable) {
+	slices.SortFunc(variables, func(x, y EnvironmentVariable) int { return strings.Compare(x.Name, y.Name) })
 }

@@ -60,6 +60,7 @@ var schema = [...]keySpec{ //nolint:gochecknoglobals // a table
 	{"environment", anyKey, (*builder).environment},
 	{"unit", anyKey, (*builder).unitDirective},
 	{"service", anyKey, (*builder).serviceDirective},
+	{"process", anyKey, (*builder).process},
 }
 
 // anyKey marks a table whose keys are checked by its own function.
@@ -68,7 +69,7 @@ const anyKey = "*"
 // knownTable says whether the keys of a top-level table are entries of their own.
 func knownTable(name string) bool {
 	switch name {
-	case "network", "resources", "install", "environment", "unit", "service":
+	case "network", "resources", "install", "environment", "unit", "service", "process":
 		return true
 	}
 	return false
@@ -127,6 +128,10 @@ func (b *builder) set(e *entry) {
 			k.set(b, e)
 			return
 		}
+	}
+	if e.table == "" && e.key == "process" {
+		b.fail(e, nil, "must be tables; write [process.NAME] on a line of its own for each")
+		return
 	}
 	if e.table == "" && knownTable(e.key) {
 		b.fail(e, nil, "must be a table; write [%s] on a line of its own and its keys below", e.key)
@@ -187,6 +192,7 @@ func (b *builder) checkWhole(entries []*entry) {
 	b.checkNetwork(entries)
 	b.checkResources(entries)
 	b.checkAutologin(entries)
+	b.checkProcesses(entries)
 	b.sortEnvironment()
 }
 

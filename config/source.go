@@ -25,18 +25,22 @@ type source struct {
 // entry is one key of the schema's depth: a top-level key, or a key of one of
 // the tables. A [[mount]] array is one entry.
 type entry struct {
-	table string // "" for a top-level key
-	key   string // as written
-	slot  string // what another source replaces: the key without its spelling
+	table string   // "" for a top-level key
+	inner []string // the tables between table and key: of [process.NAME.environment] two
+	key   string   // as written
+	slot  string   // what another source replaces: the key without its spelling
 	value any
 	src   *source
 }
 
 // path gives the keys of e and then rest, which may hold indices of arrays.
 func (e *entry) path(rest ...any) []any {
-	path := make([]any, 0, 2+len(rest))
+	path := make([]any, 0, 4+len(rest))
 	if e.table != "" {
 		path = append(path, e.table)
+	}
+	for _, name := range e.inner {
+		path = append(path, name)
 	}
 	return append(append(path, e.key), rest...)
 }
@@ -203,7 +207,27 @@ func (s *source) entry(doc document, key toml.Key) (entry, bool) {
 	if len(key) == 1 {
 		return entry{}, false
 	}
+	if key[0] == "process" {
+		return s.processEntry(table, key), true
+	}
 	return entry{table: key[0], key: key[1], slot: slot(key[0], key[1]), value: table[key[1]], src: s}, true
+}
+
+// processEntry finds the entry of a key in a [process.NAME] table; the table itself and
+// that of its environment are one, so that there is no table without.
+func (s *source) processEntry(tables map[string]any, key toml.Key) entry {
+	table, isTable := tables[key[1]].(map[string]any)
+	if len(key) == 2 || !isTable {
+		return entry{table: key[0], key: key[1], slot: key[1], value: tables[key[1]], src: s}
+	}
+	inner, last, value := key[1:2], key[2], table[key[2]]
+	if variables, isTable := value.(map[string]any); isTable && last == environmentTable {
+		if len(key) == 3 {
+			return entry{table: key[0], key: key[1], slot: key[1], value: table, src: s}
+		}
+		inner, last, value = key[1:3], key[3], variables[key[3]]
+	}
+	return entry{table: key[0], inner: inner, key: last, slot: joinPath([]any{inner[0], len(inner), last}), value: value, src: s}
 }
 
 // slotID says what an entry sets.

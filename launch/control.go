@@ -21,8 +21,12 @@ func ControlSocket(container string) string { return filepath.Join(paths.Control
 // controlBacklog is how many sessions may be asked for at once (listen(2)).
 const controlBacklog = 128
 
-// listenControl makes the socket.
-func listenControl(container string) (fd int, err error) {
+// ProcessSocket is the path on the host of the socket on which a container's init is asked
+// about its processes. No container has such a name.
+func ProcessSocket(container string) string { return ControlSocket(container) + "+processes" }
+
+// listenControl makes a socket.
+func listenControl(path string) (fd int, err error) {
 	if err := os.MkdirAll(paths.Control, 0o700); err != nil {
 		return -1, fmt.Errorf("control socket: %w", err)
 	}
@@ -30,7 +34,6 @@ func listenControl(container string) (fd int, err error) {
 	if err != nil {
 		return -1, fmt.Errorf("control socket: %w", err)
 	}
-	path := ControlSocket(container)
 	err = errors.Join(
 		ignoreMissing(os.Remove(path)), // of a container whose cleanup was killed
 		unix.Bind(fd, &unix.SockaddrUnix{Name: path}),

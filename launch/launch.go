@@ -111,7 +111,7 @@ func (l *launcher) announcement() string {
 		return ""
 	}
 	message := "STATUS=" + reachable(l.container, l.lease.Address.Addr())
-	if !l.container.NotifyReady {
+	if !l.container.NotifyReady || len(l.container.Processes) > 0 { // of several, init knows when main is ready
 		message = "READY=1\n" + message
 	}
 	return message
@@ -236,10 +236,13 @@ func (l *launcher) spawn() (err error) {
 }
 
 // forSessions are the descriptors that init needs for sessions; -1: none.
-type forSessions struct{ control, rescue, cgroup int }
+type forSessions struct {
+	control, rescue, cgroup int
+	processes               []int // from handoff.ProcessesFD on
+}
 
 func (f forSessions) close() {
-	for _, fd := range []int{f.control, f.rescue, f.cgroup} {
+	for _, fd := range append([]int{f.control, f.rescue, f.cgroup}, f.processes...) {
 		if fd >= 0 {
 			_ = unix.Close(fd)
 		}
@@ -248,17 +251,20 @@ func (f forSessions) close() {
 
 // sessions prepares for sessions, if there is an init that serves them.
 func (l *launcher) sessions() (f forSessions, err error) {
-	f = forSessions{-1, -1, -1}
+	f = forSessions{control: -1, rescue: -1, cgroup: -1}
 	if l.container.Init == config.InitNone {
 		return f, nil
 	}
-	if f.control, err = listenControl(l.container.Name); err != nil {
+	if f.control, err = listenControl(ControlSocket(l.container.Name)); err != nil {
 		return f, err
 	}
 	f.rescue = openRescue()
 	l.plan.Sessions, l.plan.Rescue = true, f.rescue >= 0
 	if err = delegate(l.container, l.idBase); err == nil && l.container.Init == config.InitCocker {
 		f.cgroup, err = openCgroup(l.idBase)
+	}
+	if err == nil && len(l.plan.Processes) > 0 {
+		f.processes, err = l.forProcesses()
 	}
 	if err != nil {
 		f.close()

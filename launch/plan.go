@@ -19,9 +19,12 @@ import (
 func makePlan(c *config.Container, images []*image.Image, foreground bool) (*handoff.Plan, error) {
 	top := images[len(images)-1].Config
 	command := commandLine(c, &top)
+	if main := mainProcess(c); main != nil && main.Command != nil {
+		command = main.Command
+	}
 	boot := c.Init == config.InitImage
 	if len(command) == 0 && !boot {
-		return nil, fmt.Errorf("neither the container's file nor image %s says what to run; set command in %s", c.Images[len(c.Images)-1], c.Sources[0])
+		return nil, fmt.Errorf("neither the container's file nor image %s says what to run; set command%s in %s", c.Images[len(c.Images)-1], orMain(c), c.Sources[0])
 	}
 	signal, err := stopSignal(firstOf(c.StopSignal, top.StopSignal, "SIGTERM"))
 	if err != nil {
@@ -48,6 +51,7 @@ func makePlan(c *config.Container, images []*image.Image, foreground bool) (*han
 		plan.User, plan.WorkDir = "", "/"
 	}
 	plan.Environment = environment(c, images, interactive)
+	planProcesses(plan, c)
 	return plan, nil
 }
 
@@ -85,7 +89,7 @@ func environment(c *config.Container, images []*image.Image, terminal bool) []st
 	for _, variable := range c.Environment {
 		values[variable.Name] = variable.Value
 	}
-	if c.NotifyReady || c.Init == config.InitImage {
+	if c.NotifyReady && len(c.Processes) == 0 || c.Init == config.InitImage { // with several, init sets it for each
 		values["NOTIFY_SOCKET"] = handoff.NotifySocket
 	}
 	return sortedVariables(values)

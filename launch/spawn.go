@@ -62,8 +62,15 @@ func assembleAndClone(spec *rootfs.Spec, flags uintptr, plan *handoff.Plan, sess
 	defer theirs.Close()
 	c := &child{channel: handoff.NewLauncher(ours), notes: notes}
 	// A descriptor of -1 stays closed.
+	const closed = ^uintptr(0)
 	files := []uintptr{0, 1, 2, handoff.ChannelFD: theirs.Fd(), handoff.NotifyFD: uintptr(notify),
 		handoff.ControlFD: uintptr(sessions.control), handoff.RescueFD: uintptr(sessions.rescue), handoff.CgroupFD: uintptr(sessions.cgroup)}
+	for i, fd := range sessions.processes {
+		for len(files) < handoff.ProcessesFD+i {
+			files = append(files, closed)
+		}
+		files = append(files, uintptr(fd))
+	}
 	c.pid, err = syscall.ForkExec(handoff.StageInit, []string{"cocker-init"}, &syscall.ProcAttr{
 		Files: files,
 		Sys: &syscall.SysProcAttr{

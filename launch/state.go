@@ -135,6 +135,7 @@ func (s *State) Ended() bool {
 func removeState(container string) error {
 	return errors.Join(
 		ignoreMissing(os.Remove(ControlSocket(container))),
+		ignoreMissing(os.Remove(ProcessSocket(container))),
 		ignoreMissing(os.Remove(statePath(container)+".new")),
 		ignoreMissing(os.Remove(statePath(container))),
 	)

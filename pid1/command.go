@@ -25,30 +25,43 @@ type command struct {
 // the container counts as started. The working directory is the command's
 // afterwards.
 func prepareCommand(plan *handoff.Plan) (*command, error) {
-	id, err := lookUp(plan.User)
+	c, err := prepare(plan.User, plan.WorkDir, plan.Command, plan.Environment)
+	if err != nil || !plan.Terminal {
+		return c, err
+	}
+	return c, c.ownInput()
+}
+
+// ownInput gives the terminal that is the standard input to the user, as login(1) does, so
+// that the user can open /dev/console.
+func (c *command) ownInput() error {
+	if err := unix.Fchown(0, int(c.identity.uid), -1); err != nil {
+		return fmt.Errorf("give the terminal to the user: %w", err)
+	}
+	return nil
+}
+
+// prepare finds out about any command what prepareCommand does.
+
+func prepare(user, workDir string, words, environment []string) (*command, error) {
+	id, err := lookUp(user)
 	if err != nil {
 		return nil, err
 	}
-	if err := enterWorkDir(plan.WorkDir, id); err != nil {
+	if err := enterWorkDir(workDir, id); err != nil {
 		return nil, err
 	}
-	environment := plan.Environment
 	if _, ok := lookUpVariable(environment, "HOME"); !ok {
 		environment = append(environment, "HOME="+id.home)
 	}
-	if plan.Terminal { // as login(1) does, so that the user can open /dev/console
-		if err := unix.Fchown(0, int(id.uid), -1); err != nil {
-			return nil, fmt.Errorf("give the terminal to the user: %w", err)
-		}
-	}
-	path, err := findProgram(plan.Command[0], environment)
+	path, err := findProgram(words[0], environment)
 	if err != nil {
 		return nil, err
 	}
 	if err := checkLoader(path); err != nil {
 		return nil, err
 	}
-	return &command{path: path, arguments: plan.Command, environment: environment, identity: id}, nil
+	return &command{path: path, arguments: words, environment: environment, identity: id}, nil
 }
 
 // enterWorkDir makes the working directory if it is missing, like Docker, and
@@ -172,15 +185,18 @@ func takeTerminal() error {
 	return nil
 }
 
-// start starts the command as a child in a session of its own.
-func (c *command) start(terminal bool, stdout, stderr uintptr) (pid int, err error) {
+// start starts the command as a child in a session of its own, and in a cgroup unless
+// that is below 0. A terminal is the standard input.
+func (c *command) start(terminal bool, files []uintptr, cgroup int) (pid int, err error) {
 	pid, err = syscall.ForkExec(c.path, c.arguments, &syscall.ProcAttr{
 		Env:   c.environment,
-		Files: []uintptr{0, stdout, stderr},
+		Files: files,
 		Sys: &syscall.SysProcAttr{
-			Setsid:     true,
-			Setctty:    terminal,
-			Credential: c.identity.credential(),
+			Setsid:      true,
+			Setctty:     terminal,
+			Credential:  c.identity.credential(),
+			UseCgroupFD: cgroup >= 0,
+			CgroupFD:    cgroup,
 		},
 	})
 	return pid, c.execError(err)

@@ -23,7 +23,7 @@ type forwarder struct{ socket int }
 var forwarded = []string{"READY", "RELOADING", "STOPPING", "STATUS", "ERRNO", "EXIT_STATUS", "MONOTONIC_USEC", "WATCHDOG"}
 
 func newForwarder(plan *handoff.Plan) (*forwarder, error) {
-	if !plan.ForwardNotify {
+	if !plan.ForwardNotify || len(plan.Processes) > 0 { // each of several has a socket of its own
 		return &forwarder{socket: -1}, nil
 	}
 	if err := os.MkdirAll(filepath.Dir(handoff.NotifySocket), 0o755); err != nil {

@@ -71,6 +71,14 @@ func (o *output) descriptor(i int) uintptr {
 	return o.writers[i].Fd()
 }
 
+// journalOutput makes the stream of a process to the journal both of its outputs.
+func journalOutput(stream *os.File, id *identity) (*output, error) {
+	o := new(output)
+	writer, err := o.pipeTo(stream, id)
+	o.writers = [2]*os.File{writer, writer}
+	return o, err
+}
+
 // closeWriters leaves the writing ends to the command.
 func (o *output) closeWriters() {
 	for i, writer := range o.writers {
@@ -82,6 +90,7 @@ func (o *output) closeWriters() {
 
 // drain waits until everything that was written has been copied.
 func (o *output) drain() {
+	o.closeWriters()
 	done := make(chan struct{})
 	go func() { o.copies.Wait(); close(done) }()
 	select {

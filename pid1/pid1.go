@@ -90,7 +90,7 @@ func start(plan *handoff.Plan, channel *handoff.Init, kept int) (status int, err
 			return exitFailed, err
 		}
 	}
-	command, err := prepareCommand(plan)
+	processes, err := prepareProcesses(plan)
 	if err != nil {
 		return exitCommand, err
 	}
@@ -101,7 +101,7 @@ func start(plan *handoff.Plan, channel *handoff.Init, kept int) (status int, err
 	ended, bus := make(chan struct{}), make(chan *os.File, 1)
 	go func() {
 		defer close(ended)
-		status, err = supervise(plan, command, channel, kept, bus)
+		status, err = supervise(plan, processes, channel, kept, bus)
 	}()
 	listener, busErr := enterView(keptView())
 	if busErr != nil {

@@ -49,6 +49,12 @@ func enterSecondStage(plan *handoff.Plan) error {
 		inherited = append(inherited, uintptr(view))
 		environment = append(environment, viewVariable+"="+strconv.Itoa(view))
 	}
+	if len(plan.Processes) > 0 {
+		inherited = append(inherited, handoff.ProcessesFD)
+	}
+	for i := range plan.Processes {
+		inherited = append(inherited, processDescriptors(plan, i)...)
+	}
 	for _, fd := range inherited {
 		if _, err := unix.FcntlInt(fd, unix.F_SETFD, 0); err != nil {
 			return fmt.Errorf("keep descriptor %d: %w", fd, err)

@@ -31,6 +31,7 @@ var rows = [...]row{ //nolint:gochecknoglobals // a table, never written
 	{"Service", "TimeoutStopSec", whereBooted("2min")},
 	{"Service", "RestartForceExitStatus", whereBooted("SIGHUP")},
 	{"Service", "ExecReload", reload},
+	{"Service", "TimeoutStopSec", stopTimeout},
 	{"Service", "MemoryMax", func(c *config.Container) []string { return text(c.Resources.MemoryMax) }},
 	{"Service", "MemoryHigh", func(c *config.Container) []string { return text(c.Resources.MemoryHigh) }},
 	{"Service", "MemoryLow", func(c *config.Container) []string { return text(c.Resources.MemoryLow) }},

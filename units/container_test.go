@@ -139,6 +139,11 @@ IOWriteIOPSMax=/dev/vda 1K
 Restart=always
 Nice=5
 `},
+		{"processes", "[process.a]\ncommand = ['x']\nstop_timeout = '45500ms'\n[network]\nmode = 'none'", "[Unit]\nDescription=Container web\nSourcePath=/etc/cocker/containers/web.toml\n\n" +
+			"[Service]\nTimeoutStopSec=66\n"}, // that of main and what comes after, 10 s each
+		{"quick processes", "[process.a]\ncommand = ['x']\n[network]\nmode = 'none'", "[Unit]\nDescription=Container web\nSourcePath=/etc/cocker/containers/web.toml\n"},
+		{"patient processes", "[process.a]\ncommand = ['x']\nstop_timeout = 'infinity'\n[network]\nmode = 'none'\n[service]\nTimeoutStopSec = '5s'", "[Unit]\nDescription=Container web\nSourcePath=/etc/cocker/containers/web.toml\n\n" +
+			"[Service]\nTimeoutStopSec=infinity\nTimeoutStopSec=5s\n"}, // the last one counts
 	} {
 		container, err := config.Parse("web", "/etc/cocker/containers/web.toml", "image = \"a\"\n"+c.toml)
 		if err != nil {

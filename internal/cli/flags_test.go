@@ -27,7 +27,7 @@ func parseFlags(t *testing.T, args ...string) (*config.Container, error) {
 	return c, command.Execute()
 }
 
-// Every key of the schema but template has a flag: with all flags set no field of the
+// Every key of the schema but template and process has a flag: with all flags set no field of the
 // container is empty, and the file that is written says the same.
 func TestEveryKeyHasAFlag(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "env")
@@ -43,10 +43,10 @@ func TestEveryKeyHasAFlag(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	read.Templates = []config.Template{{}} // they are for files
-	read.ReloadCommand = []string{"x"}     // it goes with no reload signal, see TestReloadCommandFlag
+	read.Templates, read.Processes = []config.Template{{}}, []config.Process{{}} // they are for files
+	read.ReloadCommand = []string{"x"}                                           // it goes with no reload signal, see TestReloadCommandFlag
 	assertNothingEmpty(t, reflect.ValueOf(*read), "")
-	read.Templates, read.ReloadCommand = nil, nil
+	read.Templates, read.Processes, read.ReloadCommand = nil, nil, nil
 	assertManualHas(t, read)
 	if want := []string{"cmd", "-v", "arg"}; !reflect.DeepEqual(read.Command, want) {
 		t.Errorf("command %q, want %q: flags behind the image are the command's", read.Command, want)

@@ -14,19 +14,31 @@ import (
 func psCommand(s *streams) *cobra.Command {
 	all, asJSON := false, false
 	command := &cobra.Command{
-		Use:     "ps",
+		Use:     "ps [NAME]",
 		Aliases: []string{"list"},
-		Short:   "List containers",
+		Short:   "List containers, or the processes of one",
 		Long: `Ps lists the containers that run or have failed, of every kind: those of
 files, and those of "cocker run". With --all it lists all that exist, and as
 "no file" what containers wrote whose files are gone; "cocker rm NAME" removes
 it. The state of a container tells, in parentheses, how far the pull is that its
 start waits for, when its file is gone or bad while it runs, and which process
-the kernel has killed because memory ran out.`,
-		Example:           "  cocker ps --all\n  cocker ps --json | jq -r '.[].name'",
-		Args:              cobra.NoArgs,
-		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE:              func(c *cobra.Command, _ []string) error { return ps(c.Context(), s, all, asJSON) },
+the kernel has killed because memory ran out.
+
+With a NAME it lists the processes that the [process.NAME] tables of that container
+stand for, in the order of their start: whether each runs, as which process of the
+host, since when, how often it has been restarted, and how it ended last. The states
+are waiting (for others that must be ready first), starting (it is not ready yet),
+running, stopping, restarting (it has ended and waits for its restart), stopped, ended
+and failed.`,
+		Example:           "  cocker ps --all\n  cocker ps --json | jq -r '.[].name'\n  cocker ps web",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: completeFirstContainer,
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				return psProcesses(c.Context(), s, args[0], asJSON)
+			}
+			return ps(c.Context(), s, all, asJSON)
+		},
 	}
 	command.Flags().BoolVarP(&all, "all", "a", false, "list those that do not run too")
 	command.Flags().BoolVar(&asJSON, "json", false, "print them as JSON")

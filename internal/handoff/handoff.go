@@ -20,6 +20,11 @@ const (
 	ControlFD = 5 // the socket that listens for sessions; only with Plan.Sessions
 	RescueFD  = 6 // the host's busybox, for sessions without a shell; only with Plan.Rescue
 	CgroupFD  = 7 // the container's cgroup, for those that machined asks for; only with Plan.Sessions
+
+	// Only with Plan.Processes: the socket that listens for what "cocker process" and
+	// "cocker ps" ask, and ProcessFDs for each process, in the order of the plan.
+	ProcessesFD    = 10
+	FirstProcessFD = 11
 )
 
 // Paths inside the launcher's stage, the root that cocker-init starts in.
@@ -61,6 +66,10 @@ type Plan struct {
 	Rescue        bool // there is a shell for images without one
 
 	Autologin string // the user who is logged in without being asked; "": everybody is asked
+
+	// Processes are all that run, with the command as the one that is Main, in the
+	// order of their start; none: there is only the command.
+	Processes []Process
 
 	// Announce is what init, as the unit's main process by then, tells systemd
 	// when the command runs; "": there is no unit that waits for it.
