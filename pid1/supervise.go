@@ -2,8 +2,6 @@ package pid1
 
 import (
 	"errors"
-	"os"
-	"os/signal"
 	"syscall"
 	"time"
 
@@ -29,13 +27,13 @@ const (
 
 // supervisor is the state of init while the command runs.
 type supervisor struct {
+	loop
 	plan     *handoff.Plan
 	pid      int // of the command
 	status   syscall.WaitStatus
 	ended    bool // the command has
 	stopping bool
 	restart  bool
-	deadline <-chan time.Time // SIGKILL for the command
 	sessions *sessions
 }
 
@@ -64,52 +62,15 @@ func supervise(plan *handoff.Plan, command *command, channel *handoff.Init, kept
 		return exitFailed, err
 	}
 	forward.run()
-	s := &supervisor{plan: plan, pid: pid, sessions: openSessions(plan, kept)}
-	s.wait(signals)
+	s := &supervisor{loop: newLoop(signals), plan: plan, pid: pid, sessions: openSessions(plan, kept)}
+	s.onEnd(pid, func(status syscall.WaitStatus) { s.ended, s.status = true, status })
+	for !s.ended {
+		s.wait(s.handle)
+	}
 	s.sessions.close()
-	s.endOthers(signals)
+	s.endOthers()
 	output.drain()
 	return s.exitStatus(), nil
-}
-
-// incoming are the signals that init gets. SIGCHLD has a channel of its own: os/signal
-// drops what does not fit, and a flood of others must not cost us a child's end.
-type incoming struct{ child, other chan os.Signal }
-
-func listen() incoming {
-	in := incoming{child: make(chan os.Signal, 1), other: make(chan os.Signal, 64)}
-	signal.Notify(in.child, syscall.SIGCHLD)
-	signal.Notify(in.other, forwardable()...)
-	return in
-}
-
-// forwardable are all signals that a process can handle but SIGCHLD and those
-// that the Go runtime or the C library use themselves.
-func forwardable() []os.Signal {
-	var signals []os.Signal
-	for number := syscall.Signal(1); number <= 64; number++ {
-		switch number {
-		case syscall.SIGCHLD, syscall.SIGURG, syscall.SIGPIPE, syscall.SIGPROF, syscall.SIGVTALRM,
-			syscall.SIGKILL, syscall.SIGSTOP, syscall.SIGSEGV, syscall.SIGBUS, syscall.SIGFPE, syscall.SIGILL, 32, 33:
-		default:
-			signals = append(signals, number)
-		}
-	}
-	return signals
-}
-
-// wait handles signals until the command has ended.
-func (s *supervisor) wait(signals incoming) {
-	for !s.ended {
-		select {
-		case <-signals.child:
-			s.reap()
-		case received := <-signals.other:
-			s.handle(received.(syscall.Signal))
-		case <-s.deadline:
-			_ = unix.Kill(s.pid, unix.SIGKILL)
-		}
-	}
 }
 
 func (s *supervisor) handle(received syscall.Signal) {
@@ -118,12 +79,17 @@ func (s *supervisor) handle(received syscall.Signal) {
 		s.stop()
 	case signalHalt, signalPowerOff:
 		s.stop()
-		s.deadline = time.After(stopTimeout)
+		s.killLater()
 	case syscall.SIGINT:
 		s.interrupt()
 	default:
 		_ = unix.Kill(s.pid, received)
 	}
+}
+
+// killLater is for a stop that nobody else watches over.
+func (s *supervisor) killLater() {
+	s.at(time.Now().Add(stopTimeout), func() { _ = unix.Kill(s.pid, unix.SIGKILL) })
 }
 
 func (s *supervisor) stop() {
@@ -139,45 +105,27 @@ func (s *supervisor) interrupt() {
 	}
 	s.restart = true
 	s.stop()
-	s.deadline = time.After(stopTimeout)
-}
-
-// reap collects every process that has ended and tells whether some are left.
-func (s *supervisor) reap() (left bool) {
-	for {
-		var status syscall.WaitStatus
-		pid, err := syscall.Wait4(-1, &status, syscall.WNOHANG, nil)
-		switch {
-		case errors.Is(err, syscall.EINTR):
-		case err != nil: // ECHILD
-			return false
-		case pid == 0:
-			return true
-		case pid == s.pid && !s.ended:
-			s.ended, s.status = true, status
-		}
-	}
+	s.killLater()
 }
 
 // endOthers stops what the command has left behind: kill(-1) reaches every
 // process of the namespace but init itself (kill(2)).
-func (s *supervisor) endOthers(signals incoming) {
+func (s *supervisor) endOthers() {
 	if !s.reap() {
 		return
 	}
 	_ = unix.Kill(-1, unix.SIGTERM)
 	_ = unix.Kill(-1, unix.SIGCONT) // a stopped process would not see it
-	timeout := time.After(leftoverTimeout)
+	killAll := func() { _ = unix.Kill(-1, unix.SIGKILL) }
+	s.alarms = nil // what they are for has ended
+	clear(s.children)
+	s.at(time.Now().Add(leftoverTimeout), killAll)
 	for s.reap() {
-		select {
-		case <-signals.child:
-		case received := <-signals.other:
+		s.wait(func(received syscall.Signal) {
 			if received == syscall.SIGTERM || received == syscall.SIGINT {
-				_ = unix.Kill(-1, unix.SIGKILL) // asked a second time
+				killAll() // asked a second time
 			}
-		case <-timeout:
-			_ = unix.Kill(-1, unix.SIGKILL)
-		}
+		})
 	}
 }
 
