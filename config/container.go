@@ -67,6 +67,7 @@ type Container struct {
 	Network      Network
 	Mounts       []Mount
 	Templates    []Template
+	Health       Health
 	Resources    Resources
 	Unit         []Directive // [unit], in file order
 	Service      []Directive // [service], in file order

@@ -26,6 +26,7 @@ func Encode(c *Container) ([]byte, error) {
 	for _, t := range c.Templates {
 		w.template(t)
 	}
+	w.health(c.Health)
 	w.resources(c.Resources)
 	w.directives("unit", c.Unit)
 	w.directives("service", c.Service)

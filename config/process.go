@@ -85,14 +85,15 @@ func (b *builder) init(e *entry) {
 	}
 }
 
-func (b *builder) user(e *entry) {
+// account is "USER" or "USER:GROUP"; "" if it was reported.
+func (b *builder) account(e *entry) string {
 	if _, ok := e.value.(int64); ok {
 		b.fail(e, nil, `must be a string: write "%v"`, e.value)
-		return
+		return ""
 	}
 	s, ok := b.plain(e, e.value)
 	if !ok {
-		return
+		return ""
 	}
 	user, group, hasGroup := strings.Cut(s, ":")
 	problem := badAccount(user)
@@ -101,9 +102,9 @@ func (b *builder) user(e *entry) {
 	}
 	if problem != "" {
 		b.fail(e, nil, `%q is not "USER" or "USER:GROUP": %s`, s, problem)
-		return
+		return ""
 	}
-	b.c.User = s
+	return s
 }
 
 // badAccount says what is wrong with a user or group, a name or a number.

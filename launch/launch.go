@@ -111,7 +111,7 @@ func (l *launcher) announcement() string {
 		return ""
 	}
 	message := "STATUS=" + reachable(l.container, l.lease.Address.Addr())
-	if !l.container.NotifyReady {
+	if !l.container.NotifyReady && !l.container.Health.Checked() { // else init says so at the first success
 		message = "READY=1\n" + message
 	}
 	return message

@@ -41,6 +41,7 @@ func makePlan(c *config.Container, images []*image.Image, foreground bool) (*han
 		HostSys:       c.Network.Mode == config.NetworkHost,
 		ForwardNotify: c.NotifyReady && c.Init == config.InitCocker && !foreground,
 	}
+	plan.Health = health(c)
 	plan.Environment = environment(c, images, interactive)
 	return plan, nil
 }

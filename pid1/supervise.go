@@ -35,6 +35,7 @@ type supervisor struct {
 	stopping bool
 	restart  bool
 	sessions *sessions
+	health   *health // nil: nobody asks how the container is
 }
 
 // supervise starts the command when the launcher says so, and returns its exit
@@ -44,6 +45,10 @@ func supervise(plan *handoff.Plan, command *command, channel *handoff.Init, kept
 	forward, err := newForwarder(plan)
 	if err != nil {
 		return exitFailed, err
+	}
+	check, err := prepareHealth(plan)
+	if err != nil {
+		return exitCommand, err
 	}
 	output, err := newOutput(command.identity)
 	if err != nil {
@@ -64,9 +69,11 @@ func supervise(plan *handoff.Plan, command *command, channel *handoff.Init, kept
 	forward.run()
 	s := &supervisor{loop: newLoop(signals), plan: plan, pid: pid, sessions: openSessions(plan, kept)}
 	s.onEnd(pid, func(status syscall.WaitStatus) { s.ended, s.status = true, status })
+	s.health = watchHealth(plan, check, &s.loop)
 	for !s.ended {
 		s.wait(s.handle)
 	}
+	s.health.stop()
 	s.sessions.close()
 	s.endOthers()
 	output.drain()
@@ -94,6 +101,7 @@ func (s *supervisor) killLater() {
 
 func (s *supervisor) stop() {
 	s.stopping = true
+	s.health.stop()
 	_ = unix.Kill(s.pid, syscall.Signal(s.plan.StopSignal))
 }
 

@@ -44,6 +44,7 @@ func TestEveryKeyHasAFlag(t *testing.T) {
 		t.Fatal(err)
 	}
 	read.Templates = []config.Template{{}} // they are for files
+	read.Health = healthOfFlags(t)         // it goes with another init
 	assertNothingEmpty(t, reflect.ValueOf(*read), "")
 	read.Templates = nil
 	assertManualHas(t, read)
@@ -57,6 +58,21 @@ func TestEveryKeyHasAFlag(t *testing.T) {
 	if !reflect.DeepEqual(read.Environment, want) {
 		t.Errorf("environment %v, want %v", read.Environment, want)
 	}
+}
+
+func healthOfFlags(t *testing.T) config.Health {
+	t.Helper()
+	c, err := parseFlags(t, "--health-cmd=true", "--health-user=1", "--health-interval=5s", "--health-timeout=1500ms", "--health-retries=2",
+		"--health-start-period=1min 1s", "--health-start-interval=2", "--health-on-failure=none", "img")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Name = "web"
+	_, read, err := checked(c, "/etc/cocker/containers/web.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return read.Health
 }
 
 // fullFlags are a command line with every flag.
@@ -191,6 +207,8 @@ func TestFlagsRefuse(t *testing.T) {
 		{"--env=COCKER_TEST_UNSET", "not set here"},
 		{"--env-file=/nonexistent", "no such file"},
 		{"--tmpfs=/tmp:big", "size"},
+		{"--health-timeout=0", "no time"},
+		{"--health-retries=x", "invalid"},
 	}
 	for _, tt := range tests {
 		if _, err := parseFlags(t, tt.flag, "img"); err == nil || !strings.Contains(err.Error(), tt.want) {

@@ -58,6 +58,8 @@ type Plan struct {
 	Sessions      bool // init takes requests for sessions
 	Rescue        bool // there is a shell for images without one
 
+	Health *Health // nil: nobody asks how the container is
+
 	// Announce is what init, as the unit's main process by then, tells systemd
 	// when the command runs; "": there is no unit that waits for it.
 	Announce string
