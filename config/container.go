@@ -70,6 +70,7 @@ type Container struct {
 	Mounts       []Mount
 	Templates    []Template
 	Processes    []Process // [process.NAME], in file order; none: there is only the command
+	Health       Health
 	Resources    Resources
 	Unit         []Directive // [unit], in file order
 	Service      []Directive // [service], in file order

@@ -30,6 +30,7 @@ func Encode(c *Container) ([]byte, error) {
 	for _, p := range c.Processes {
 		w.processTable(p)
 	}
+	w.health(c.Health)
 	w.resources(c.Resources)
 	w.directives("unit", c.Unit)
 	w.directives("service", c.Service)

@@ -87,7 +87,7 @@ func (b *builder) init(e *entry) {
 
 func (b *builder) user(e *entry) { b.c.User = b.account(e) }
 
-// account is "USER" or "USER:GROUP"; "" if it is not.
+// account is "USER" or "USER:GROUP"; "" if it was reported.
 func (b *builder) account(e *entry) string {
 	if _, ok := e.value.(int64); ok {
 		b.fail(e, nil, `must be a string: write "%v"`, e.value)

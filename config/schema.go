@@ -27,7 +27,7 @@ var schema = [...]keySpec{ //nolint:gochecknoglobals // a table
 	{"", "command", (*builder).command},
 	{"", "init", (*builder).init},
 	{"", "notify_ready", func(b *builder, e *entry) { b.c.NotifyReady = b.boolean(e) }},
-	{"", "user", (*builder).user},
+	{"", "user", func(b *builder, e *entry) { b.c.User = b.account(e) }},
 	{"", "workdir", func(b *builder, e *entry) { b.c.WorkDir = b.path(e, e.value) }},
 	{"", "hostname", (*builder).hostname},
 	{"", "stop_signal", (*builder).stopSignal},
@@ -55,6 +55,14 @@ var schema = [...]keySpec{ //nolint:gochecknoglobals // a table
 	{"resources", "io_read_iops_max", func(b *builder, e *entry) { b.c.Resources.IOReadIOPSMax = b.deviceLimits(e) }},
 	{"resources", "io_write_iops_max", func(b *builder, e *entry) { b.c.Resources.IOWriteIOPSMax = b.deviceLimits(e) }},
 	{"resources", "disk_max", func(b *builder, e *entry) { b.c.Resources.DiskMax = b.diskSize(e, e.value) }},
+	{"health", "command", (*builder).healthCommand},
+	{"health", "user", func(b *builder, e *entry) { b.c.Health.User = b.account(e) }},
+	{"health", "interval", func(b *builder, e *entry) { b.c.Health.Interval = b.healthTime(e) }},
+	{"health", "timeout", func(b *builder, e *entry) { b.c.Health.Timeout = b.healthTime(e) }},
+	{"health", "retries", func(b *builder, e *entry) { b.c.Health.Retries = int(b.integer(e, 1, 1000)) }}, //nolint:gosec // checked
+	{"health", "start_period", func(b *builder, e *entry) { b.c.Health.StartPeriod = b.startPeriod(e) }},
+	{"health", "start_interval", func(b *builder, e *entry) { b.c.Health.StartInterval = b.healthTime(e) }},
+	{"health", "on_failure", (*builder).onFailure},
 	{"install", "wanted_by", func(b *builder, e *entry) { b.c.Install.WantedBy = b.unitNames(e) }},
 	{"install", "required_by", func(b *builder, e *entry) { b.c.Install.RequiredBy = b.unitNames(e) }},
 	{"environment", anyKey, (*builder).environment},
@@ -69,7 +77,7 @@ const anyKey = "*"
 // knownTable says whether the keys of a top-level table are entries of their own.
 func knownTable(name string) bool {
 	switch name {
-	case "network", "resources", "install", "environment", "unit", "service", "process":
+	case "network", "health", "resources", "install", "environment", "unit", "service", "process":
 		return true
 	}
 	return false
@@ -190,6 +198,7 @@ func (b *builder) checkWhole(entries []*entry) {
 	b.checkReload(entries)
 	b.checkInit(entries)
 	b.checkNetwork(entries)
+	b.checkHealth(entries)
 	b.checkResources(entries)
 	b.checkAutologin(entries)
 	b.checkProcesses(entries)

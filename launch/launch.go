@@ -111,7 +111,8 @@ func (l *launcher) announcement() string {
 		return ""
 	}
 	message := "STATUS=" + reachable(l.container, l.lease.Address.Addr())
-	if !l.container.NotifyReady || len(l.container.Processes) > 0 { // of several, init knows when main is ready
+	// Of several, init knows when main is ready; where health is checked, it says so at the first success.
+	if (!l.container.NotifyReady || len(l.container.Processes) > 0) && !l.container.Health.Checked() {
 		message = "READY=1\n" + message
 	}
 	return message

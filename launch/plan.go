@@ -50,6 +50,7 @@ func makePlan(c *config.Container, images []*image.Image, foreground bool) (*han
 	if boot { // whatever the image says of its command
 		plan.User, plan.WorkDir = "", "/"
 	}
+	plan.Health = health(c)
 	plan.Environment = environment(c, images, interactive)
 	planProcesses(plan, c)
 	return plan, nil

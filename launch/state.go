@@ -34,10 +34,11 @@ type State struct {
 	Address       string        `json:"address,omitempty"` // with the prefix length
 	HostInterface string        `json:"host_interface,omitempty"`
 	Ports         []config.Port `json:"ports,omitempty"`
+	Health        bool          `json:"health,omitempty"` // the unit's status text tells of it
 }
 
 func newState(c *config.Container, images []*image.Image, idBase uint32) *State {
-	state := &State{Name: c.Name, Images: c.Images, IDBase: idBase, Cgroup: ownCgroup(), Ports: c.Network.Ports, Volumes: volumeNames(c)}
+	state := &State{Name: c.Name, Images: c.Images, IDBase: idBase, Cgroup: ownCgroup(), Ports: c.Network.Ports, Volumes: volumeNames(c), Health: c.Health.Checked()}
 	for _, image := range images {
 		state.ImageDigests = append(state.ImageDigests, image.Digest)
 		state.Layers = append(state.Layers, image.Layers...)

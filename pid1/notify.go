@@ -70,12 +70,26 @@ func (f *forwarder) loop() {
 }
 
 // announce tells systemd that the command runs. If that is all it is to be told,
-// the connection is closed: nobody who takes init over shall have it.
+// the connection is closed: nobody who takes init over shall have it. Of a container
+// whose health is checked watchHealth tells.
 func announce(plan *handoff.Plan) {
+	if plan.Health != nil {
+		return
+	}
 	tell(plan, plan.Announce)
 	if plan.Announce != "" && !plan.ForwardNotify {
 		_ = unix.Close(handoff.NotifyFD)
 	}
+}
+
+// statusText is the status text in a message to systemd.
+func statusText(message string) string {
+	for line := range strings.SplitSeq(message, "\n") {
+		if status, ok := strings.CutPrefix(line, "STATUS="); ok {
+			return status
+		}
+	}
+	return ""
 }
 
 // tell sends systemd a message, if it listens.

@@ -63,6 +63,7 @@ func (s *supervisor) becomeReady(p *process) {
 	if p.about.Main && !s.announced { // once: it closes a descriptor
 		s.announced = true
 		announce(s.plan)
+		s.health = watchHealth(s.plan, s.check, &s.loop)
 	}
 	p.ready = true
 	p.answer(nil)
@@ -168,6 +169,7 @@ func (s *supervisor) stopAll() {
 		return
 	}
 	s.stopping = true
+	s.health.stop()
 	for _, p := range s.processes {
 		if !p.runs() && (p.state == stateWaiting || p.state == stateRestarting) {
 			s.cancel(p.alarm)

@@ -39,6 +39,8 @@ type supervisor struct {
 	announced bool // main was ready once
 	over      bool // no process is left
 	sessions  *sessions
+	check     *command // the health command
+	health    *health  // nil: nobody asks how the container is, or main was not ready yet
 }
 
 // supervise starts the processes when the launcher says so, and returns main's exit
@@ -49,7 +51,11 @@ func supervise(plan *handoff.Plan, processes []*process, channel *handoff.Init, 
 	if err != nil {
 		return exitFailed, err
 	}
-	s := &supervisor{loop: newLoop(signals), plan: plan, processes: processes}
+	check, err := prepareHealth(plan)
+	if err != nil {
+		return exitCommand, err
+	}
+	s := &supervisor{loop: newLoop(signals), plan: plan, processes: processes, check: check}
 	s.main = s.processes[slices.IndexFunc(s.processes, func(p *process) bool { return p.about.Main })]
 	if err := s.listenNotifications(); err != nil {
 		return exitFailed, err
@@ -71,6 +77,7 @@ func supervise(plan *handoff.Plan, processes []*process, channel *handoff.Init, 
 		s.wait(s.handle)
 	}
 	_ = control.Close()
+	s.health.stop()
 	s.sessions.close()
 	s.endOthers()
 	s.drain()

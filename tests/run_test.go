@@ -346,6 +346,7 @@ func TestTransientServiceEqualsAGeneratedOne(t *testing.T) {
 		"--service=LimitNOFILE=1024:4096", "--service=LogLevelMax=info", "--service=SyslogFacility=local3", "--service=ExecStartPre='-/bin/echo \"%i x\" $$HOME'",
 		"--service=ExecStartPost='+/bin/true'", "--service=SuccessExitStatus='3 SIGUSR1'", "--service=IPAddressDeny='192.0.2.99/32 2001:db8::/64'",
 		"--service=IOSchedulingClass=best-effort", "--service=CPUSchedulingPolicy=batch", "--service=CPUAffinity=0",
+		"--health-cmd=true", "--health-interval=1min", "--health-start-period=5min", "--health-retries=2",
 		"--service=RuntimeDirectory='one two'", "--service=RuntimeDirectoryMode=0700",
 	}, " ")
 	onEachRelease(t, func(t *testing.T, h *host.Host) {

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/cocker/cocker/config"
 )
@@ -32,6 +33,9 @@ var rows = [...]row{ //nolint:gochecknoglobals // a table, never written
 	{"Service", "RestartForceExitStatus", whereBooted("SIGHUP")},
 	{"Service", "ExecReload", reload},
 	{"Service", "TimeoutStopSec", stopTimeout},
+	{"Service", "TimeoutStartSec", startLimit},
+	{"Service", "Restart", restartUnhealthy},
+	{"Service", "WatchdogSignal", watchdogSignal},
 	{"Service", "MemoryMax", func(c *config.Container) []string { return text(c.Resources.MemoryMax) }},
 	{"Service", "MemoryHigh", func(c *config.Container) []string { return text(c.Resources.MemoryHigh) }},
 	{"Service", "MemoryLow", func(c *config.Container) []string { return text(c.Resources.MemoryLow) }},
@@ -180,6 +184,40 @@ func reload(c *config.Container) []string {
 		return nil
 	}
 	return []string{"/usr/libexec/cocker/cocker-launch reload " + c.Name}
+}
+
+// launchTime is what a start may take until the command runs: systemd's own default
+// (systemd-system.conf(5), DefaultTimeoutStartSec=).
+const launchTime = 90 * time.Second
+
+// startLimit leaves it to init to say that a container does not become healthy: it knows
+// why. Only if it says nothing is it systemd's turn.
+func startLimit(c *config.Container) []string {
+	if !c.Health.Checked() {
+		return nil
+	}
+	seconds := (launchTime + c.Health.StartLimit() + time.Second - 1) / time.Second
+	return []string{strconv.FormatInt(int64(seconds), 10)}
+}
+
+// restartUnhealthy is the least that health.on_failure = "restart" means; Restart= in
+// [service] replaces it.
+func restartUnhealthy(c *config.Container) []string {
+	if !c.Health.Restarts() {
+		return nil
+	}
+	return []string{"on-watchdog"}
+}
+
+// watchdogSignal is for init's WATCHDOG=trigger (sd_notify(3)): an unhealthy container
+// is stopped as any other, where SIGABRT, the default, would kill it. There is no
+// WatchdogSec=: its clock does not stop while a container is frozen, and a probe that
+// finds init well would cost systemd a message.
+func watchdogSignal(c *config.Container) []string {
+	if !c.Health.Checked() {
+		return nil
+	}
+	return []string{"SIGTERM"}
 }
 
 // text is for directives in which systemd expands no specifiers: a limit's

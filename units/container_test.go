@@ -71,6 +71,34 @@ TimeoutStopSec=2min
 RestartForceExitStatus=SIGHUP
 TimeoutStopSec=10s
 `},
+		{"health", `network.mode = "none"
+[health]
+command = "true"
+interval = "10s"
+timeout = "1500ms"
+start_period = "1min"
+[service]
+Restart = "always"`, `[Unit]
+Description=Container web
+SourcePath=/etc/cocker/containers/web.toml
+
+[Service]
+TimeoutStartSec=186
+Restart=on-watchdog
+WatchdogSignal=SIGTERM
+Restart=always
+`},
+		{"health that is only reported", `network.mode = "none"
+[health]
+command = "true"
+on_failure = "none"`, `[Unit]
+Description=Container web
+SourcePath=/etc/cocker/containers/web.toml
+
+[Service]
+TimeoutStartSec=300
+WatchdogSignal=SIGTERM
+`},
 		{"everything", `init = "none"
 stop_signal = "SIGQUIT"
 [network]

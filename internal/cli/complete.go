@@ -64,6 +64,8 @@ func completeFlags(c *cobra.Command) {
 		"init":    {string(config.InitCocker), string(config.InitNone), string(config.InitImage)},
 		"pull":    {string(config.PullMissing), string(config.PullAlways), string(config.PullNever)},
 		"network": {string(config.NetworkBridge), string(config.NetworkHost), string(config.NetworkNone)},
+
+		"health-on-failure": {string(config.RestartUnhealthy), string(config.ReportUnhealthy)},
 	} {
 		// The only error is a flag that does not exist, which a test would see.
 		_ = c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, noFiles))

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/cocker/cocker/config"
+	"github.com/cocker/cocker/internal/handoff"
 	"github.com/cocker/cocker/internal/paths"
 	"github.com/cocker/cocker/launch"
 	"github.com/cocker/cocker/scope"
@@ -141,6 +142,15 @@ func stateWord(active string) string {
 		return word
 	}
 	return active // failed, reloading, maintenance, ...
+}
+
+// health is "starting", "healthy" or "unhealthy", read back from what its init says to
+// systemd; "" if it is not checked, or does not run.
+func (c container) health() string {
+	if c.Run == nil || !c.Run.Health || !c.Unit.Running() {
+		return ""
+	}
+	return handoff.HealthWord(c.Unit.StatusText)
 }
 
 // images is what the container is made of, lowest first. What runs counts, as the

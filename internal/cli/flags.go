@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -26,7 +27,7 @@ type containerFlag struct {
 }
 
 func containerFlags() []containerFlag {
-	return slices.Concat(processFlags(), placeFlags(), resourceFlags(), unitFlags())
+	return slices.Concat(processFlags(), healthFlags(), placeFlags(), resourceFlags(), unitFlags())
 }
 
 func processFlags() []containerFlag {
@@ -46,6 +47,26 @@ func processFlags() []containerFlag {
 		{"autologin", "", "USER", "whom \"machinectl login\" logs in without a password (default: nobody)", func(c *config.Container, v string) error { c.Autologin = v; return nil }},
 		{"env", "e", "NAME[=VALUE]", "set a variable; without a value: as it is here", setVariable},
 		{"env-file", "", "FILE", "set variables from lines NAME=VALUE", setVariables},
+	}
+}
+
+// healthFlags have the names that they have in docker-run(1).
+func healthFlags() []containerFlag {
+	return []containerFlag{
+		{"health-cmd", "", "SCRIPT", "what checks that the container is well, for the shell in it", func(c *config.Container, v string) error {
+			c.Health.Command = []string{"/bin/sh", "-c", v}
+			return nil
+		}},
+		{"health-user", "", "USER[:GROUP]", "who runs that (default: who runs the command)", func(c *config.Container, v string) error { c.Health.User = v; return nil }},
+		{"health-interval", "", "TIME", "time between two checks (default: 30s)", func(c *config.Container, v string) error { return setTime(&c.Health.Interval, v) }},
+		{"health-timeout", "", "TIME", "how long a check may take (default: 30s)", func(c *config.Container, v string) error { return setTime(&c.Health.Timeout, v) }},
+		{"health-retries", "", "NUMBER", "how many in a row must fail until it is unhealthy (default: 3)", func(c *config.Container, v string) (err error) {
+			c.Health.Retries, err = strconv.Atoi(v)
+			return err
+		}},
+		{"health-start-period", "", "TIME", "time in which failures don't count (default: none)", func(c *config.Container, v string) error { return setTime(&c.Health.StartPeriod, v) }},
+		{"health-start-interval", "", "TIME", "longest time between two checks until one succeeds (default: 1s)", func(c *config.Container, v string) error { return setTime(&c.Health.StartInterval, v) }},
+		{"health-on-failure", "", "WHAT", `if it is unhealthy: "restart" or "none"`, func(c *config.Container, v string) error { c.Health.OnFailure = config.OnFailure(v); return nil }},
 	}
 }
 
@@ -190,6 +211,15 @@ func setVariables(c *config.Container, file string) error {
 			return fmt.Errorf("%s: %w", file, err)
 		}
 	}
+	return nil
+}
+
+func setTime(to *time.Duration, v string) error {
+	span, ok := config.TimeSpan(v)
+	if !ok {
+		return fmt.Errorf("%q is no time above 0; write 10s, 1min 30s, 500ms", v)
+	}
+	*to = span
 	return nil
 }
 

@@ -45,6 +45,7 @@ func TestEveryKeyHasAFlag(t *testing.T) {
 	}
 	read.Templates, read.Processes = []config.Template{{}}, []config.Process{{}} // they are for files
 	read.ReloadCommand = []string{"x"}                                           // it goes with no reload signal, see TestReloadCommandFlag
+	read.Health = healthOfFlags(t)                                               // it goes with another init
 	assertNothingEmpty(t, reflect.ValueOf(*read), "")
 	read.Templates, read.Processes, read.ReloadCommand = nil, nil, nil
 	assertManualHas(t, read)
@@ -70,6 +71,21 @@ func TestReloadCommandFlag(t *testing.T) {
 	if want := []string{"/bin/sh", "-c", "nginx -s reload"}; err != nil || !reflect.DeepEqual(read.ReloadCommand, want) {
 		t.Errorf("%q, %v; want %q", read.ReloadCommand, err, want)
 	}
+}
+
+func healthOfFlags(t *testing.T) config.Health {
+	t.Helper()
+	c, err := parseFlags(t, "--health-cmd=true", "--health-user=1", "--health-interval=5s", "--health-timeout=1500ms", "--health-retries=2",
+		"--health-start-period=1min 1s", "--health-start-interval=2", "--health-on-failure=none", "img")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Name = "web"
+	_, read, err := checked(c, "/etc/cocker/containers/web.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return read.Health
 }
 
 // fullFlags are a command line with every flag.
@@ -204,6 +220,8 @@ func TestFlagsRefuse(t *testing.T) {
 		{"--env=COCKER_TEST_UNSET", "not set here"},
 		{"--env-file=/nonexistent", "no such file"},
 		{"--tmpfs=/tmp:big", "size"},
+		{"--health-timeout=0", "no time"},
+		{"--health-retries=x", "invalid"},
 	}
 	for _, tt := range tests {
 		if _, err := parseFlags(t, tt.flag, "img"); err == nil || !strings.Contains(err.Error(), tt.want) {

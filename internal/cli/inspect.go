@@ -48,6 +48,7 @@ the state of its unit, and where its parts are.`,
 type details struct {
 	Name     string         `json:"name"`
 	State    string         `json:"state"`
+	Health   string         `json:"health,omitempty"` // starting, healthy or unhealthy; status_text of the unit says why
 	Files    []string       `json:"files"`
 	Problems []string       `json:"problems,omitempty"` // with its file
 	OOM      string         `json:"oom,omitempty"`      // what was killed because memory ran out
@@ -108,7 +109,7 @@ func inspect(ctx context.Context, name string) (*details, error) {
 }
 
 func detailsOf(c container) (*details, error) {
-	d := &details{Name: c.Name, State: c.state(), Files: []string{}, Config: map[string]any{}, Unit: unitDetailsOf(c.Unit),
+	d := &details{Name: c.Name, State: c.state(), Health: c.health(), Files: []string{}, Config: map[string]any{}, Unit: unitDetailsOf(c.Unit),
 		Paths: pathDetails{Writable: filepath.Join(paths.Writable, c.Name)}}
 	if c.Config != nil {
 		d.Files = c.Config.Sources

@@ -21,8 +21,9 @@ func psCommand(s *streams) *cobra.Command {
 files, and those of "cocker run". With --all it lists all that exist, and as
 "no file" what containers wrote whose files are gone; "cocker rm NAME" removes
 it. The state of a container tells, in parentheses, how far the pull is that its
-start waits for, when its file is gone or bad while it runs, and which process
-the kernel has killed because memory ran out.
+start waits for, whether it is healthy if it has a [health] table, when its file
+is gone or bad while it runs, and which process the kernel has killed because
+memory ran out.
 
 With a NAME it lists the processes that the [process.NAME] tables of that container
 stand for, in the order of their start: whether each runs, as which process of the
@@ -50,8 +51,9 @@ type psEntry struct {
 	Name        string     `json:"name"`
 	Description string     `json:"description,omitempty"`
 	Images      []string   `json:"images"`
-	State       string     `json:"state"`          // running, stopped, failed, starting, stopping, pulling, no file, ...
-	Pull        string     `json:"pull,omitempty"` // how far the pull is that its start waits for
+	State       string     `json:"state"`            // running, stopped, failed, starting, stopping, pulling, no file, ...
+	Pull        string     `json:"pull,omitempty"`   // how far the pull is that its start waits for
+	Health      string     `json:"health,omitempty"` // starting, healthy or unhealthy; "": it is not checked, or does not run
 	Since       *time.Time `json:"since,omitempty"`
 	Unit        string     `json:"unit"`
 	ActiveState string     `json:"active_state"`
@@ -101,6 +103,7 @@ func describe(ctx context.Context, m *scope.Manager, c container) psEntry {
 	if !c.Unit.Since.IsZero() {
 		e.Since = &c.Unit.Since
 	}
+	e.Health = c.health()
 	if c.Unit.Running() {
 		e.Address = c.address()
 	}
@@ -149,6 +152,10 @@ func (e psEntry) stateCell() string {
 	switch {
 	case e.Pull != "":
 		notes = append(notes, e.Pull)
+	case e.Health != "" && e.Health != "starting":
+		notes = append(notes, e.Health)
+	}
+	switch {
 	case e.OOM != "":
 		notes = append(notes, e.OOM)
 	case e.Result != "" && e.State == "failed":

@@ -160,6 +160,9 @@ func checkTransient(c *config.Container, o runOptions) (err error) {
 	if units.Taken(c.Name) {
 		return fmt.Errorf("%s is a unit of cocker itself; choose another name than %q", units.TransientService(c.Name), c.Name)
 	}
+	if c.Health.Checked() && !o.detach {
+		return errors.New("the health of a container in the foreground is for its caller to see, who ends it: there is no unit that could get ready or be restarted; leave out the --health flags, or use --detach")
+	}
 	if o.detach {
 		_, err = scope.Properties(scope.Service, units.TransientService(c.Name), serviceDirectives(c, o.remove))
 	} else {

@@ -70,6 +70,7 @@ type Plan struct {
 	// Processes are all that run, with the command as the one that is Main, in the
 	// order of their start; none: there is only the command.
 	Processes []Process
+	Health    *Health // nil: nobody asks how the container is
 
 	// Announce is what init, as the unit's main process by then, tells systemd
 	// when the command runs; "": there is no unit that waits for it.
