@@ -85,8 +85,6 @@ func (b *builder) init(e *entry) {
 	}
 }
 
-func (b *builder) user(e *entry) { b.c.User = b.account(e) }
-
 // account is "USER" or "USER:GROUP"; "" if it was reported.
 func (b *builder) account(e *entry) string {
 	if _, ok := e.value.(int64); ok {

@@ -166,13 +166,13 @@ func newContainer() *config.Container {
 // setImage takes the argument IMAGE: one name, or several from the lowest up.
 func setImage(c *config.Container, argument string) { c.Images = strings.Split(argument, ",") }
 
-// setEntrypoint adds a word. The empty one stands for an entry point of no words,
-// which takes the image's away.
 func setReloadCommand(c *config.Container, v string) error {
 	c.ReloadCommand = config.ShellCommand(v)
 	return nil
 }
 
+// setEntrypoint adds a word. The empty one stands for an entry point of no words,
+// which takes the image's away.
 func setEntrypoint(c *config.Container, v string) error {
 	if c.Entrypoint == nil {
 		c.Entrypoint = []string{}
