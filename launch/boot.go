@@ -5,7 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/cocker/cocker/config"
 	"github.com/cocker/cocker/netsetup"
@@ -21,6 +25,30 @@ func (l *launcher) checkUnit() error {
 	if os.Getenv("NOTIFY_SOCKET") == "" {
 		return errors.New(`a container with init = "image" is started by its unit, which is to be Type=notify: systemctl start`)
 	}
+	return nil
+}
+
+// killSignal is KillSignal= of a container's unit, which package units sets, where PID 1
+// is not cocker's. What an init does not handle yet is lost (kill(2)), and the stop would
+// take all of TimeoutStopSec=. So it is blocked from before the clone: it survives each
+// execve(2), and systemd, which blocks it itself, finds it when it begins to listen.
+func killSignal(c *config.Container) syscall.Signal {
+	_, number, _ := config.Signal(firstOf(c.StopSignal, "SIGRTMIN+3"))
+	return number
+}
+
+// dieOnRequest makes the stop signal of the unit what SIGTERM is elsewhere: the end of the
+// launcher, while that is the main process. The Go runtime would ignore most of them.
+func (l *launcher) dieOnRequest() error {
+	if l.container.Init == config.InitCocker || l.container.Init == config.InitNone && l.container.StopSignal == "" {
+		return nil
+	}
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, killSignal(l.container))
+	go func() {
+		<-stop
+		_ = unix.Kill(os.Getpid(), unix.SIGTERM)
+	}()
 	return nil
 }
 
