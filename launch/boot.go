@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -38,9 +40,10 @@ func killSignal(c *config.Container) syscall.Signal {
 }
 
 // dieOnRequest makes the stop signal of the unit what SIGTERM is elsewhere: the end of the
-// launcher, while that is the main process. The Go runtime would ignore most of them.
+// launcher, while that is the main process. The Go runtime ignores most of them, and has
+// done so until here: systemd knows whether it has sent one.
 func (l *launcher) dieOnRequest() error {
-	if l.container.Init == config.InitCocker || l.container.Init == config.InitNone && l.container.StopSignal == "" {
+	if l.container.Init != config.InitImage {
 		return nil
 	}
 	stop := make(chan os.Signal, 1)
@@ -49,6 +52,11 @@ func (l *launcher) dieOnRequest() error {
 		<-stop
 		_ = unix.Kill(os.Getpid(), unix.SIGTERM)
 	}()
+	unit := filepath.Base(ownCgroup())
+	state, err := exec.Command("systemctl", "show", "-P", "ActiveState", unit).Output()
+	if err == nil && strings.TrimSpace(string(state)) == "deactivating" {
+		return fmt.Errorf("%s is being stopped", unit)
+	}
 	return nil
 }
 
