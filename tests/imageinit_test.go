@@ -160,6 +160,8 @@ func endsOfBooted(t *testing.T, h *host.Host) {
 		h.MustRun(t, end)
 		h.WaitFor(t, 2*eventually, "the end by "+end, `[ "$(systemctl show -P ActiveState cocker@debian)" = inactive ]`)
 		assertProperties(t, h, "debian", map[string]string{"ActiveState": "inactive", "Result": "success", "NRestarts": "0"})
+		// It was a shutdown, not a kill.
+		h.MustRun(t, `journalctl -q -D /var/lib/cocker/containers/debian/upper/var/log/journal -b 0 -o cat | grep -q 'Stopped systemd-logind.service'`)
 	}
 	// A stop is not lost on a launcher or an init that does not listen yet: that would take
 	// the two minutes of TimeoutStopSec=. The delays are to meet each of them somewhere.
@@ -170,9 +172,6 @@ func endsOfBooted(t *testing.T, h *host.Host) {
 			systemctl reset-failed cocker@debian || :
 		done`)
 	h.MustRun(t, `timeout 200 systemctl start cocker@debian && timeout 100 systemctl stop cocker@debian`)
-	// It was a shutdown, not a kill: systemd in the container has gone to the end of it.
-	h.MustRun(t, `journalctl -q -D /var/lib/cocker/containers/debian/upper/var/log/journal -b -1 -o cat | grep -q 'Stopped systemd-logind.service'`)
-	h.MustRun(t, `journalctl -q -D /var/lib/cocker/containers/debian/upper/var/log/journal -b 0 -o cat | grep -q 'Stopped systemd-logind.service'`)
 }
 
 // With all controllers systemd in the container divides what the unit has, and cannot have
