@@ -5,7 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
 	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/cocker/cocker/config"
 	"github.com/cocker/cocker/netsetup"
@@ -20,6 +26,36 @@ func (l *launcher) checkUnit() error {
 	}
 	if os.Getenv("NOTIFY_SOCKET") == "" {
 		return errors.New(`a container with init = "image" is started by its unit, which is to be Type=notify: systemctl start`)
+	}
+	return nil
+}
+
+// killSignal is KillSignal= of a container's unit, which package units sets, where PID 1
+// is not cocker's. What an init does not handle yet is lost (kill(2)), and the stop would
+// take all of TimeoutStopSec=. So it is blocked from before the clone: it survives each
+// execve(2), and systemd, which blocks it itself, finds it when it begins to listen.
+func killSignal(c *config.Container) syscall.Signal {
+	_, number, _ := config.Signal(firstOf(c.StopSignal, "SIGRTMIN+3"))
+	return number
+}
+
+// dieOnRequest makes the stop signal of the unit what SIGTERM is elsewhere: the end of the
+// launcher, while that is the main process. The Go runtime ignores most of them, and has
+// done so until here: systemd knows whether it has sent one.
+func (l *launcher) dieOnRequest() error {
+	if l.container.Init != config.InitImage {
+		return nil
+	}
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, killSignal(l.container))
+	go func() {
+		<-stop
+		_ = unix.Kill(os.Getpid(), unix.SIGTERM)
+	}()
+	unit := filepath.Base(ownCgroup())
+	state, err := exec.Command("systemctl", "show", "-P", "ActiveState", unit).Output()
+	if err == nil && strings.TrimSpace(string(state)) == "deactivating" {
+		return fmt.Errorf("%s is being stopped", unit)
 	}
 	return nil
 }

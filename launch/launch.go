@@ -63,7 +63,7 @@ type launcher struct {
 func Start(ctx context.Context, options Options) (pid int, err error) {
 	l := &launcher{options: options, pidfd: -1}
 	defer l.unlock()
-	for _, phase := range []func() error{l.load, l.checkUnit, l.resolve, l.claim} {
+	for _, phase := range []func() error{l.load, l.checkUnit, l.dieOnRequest, l.resolve, l.claim} {
 		if err := phase(); err != nil {
 			return 0, err
 		}

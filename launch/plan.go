@@ -49,6 +49,7 @@ func makePlan(c *config.Container, images []*image.Image, foreground bool) (*han
 	}
 	if boot { // whatever the image says of its command
 		plan.User, plan.WorkDir = "", "/"
+		plan.StopSignal = int(killSignal(c))
 	}
 	plan.Health = health(c)
 	plan.Environment = environment(c, images, interactive)

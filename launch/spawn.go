@@ -48,6 +48,11 @@ func assembleAndClone(spec *rootfs.Spec, flags uintptr, plan *handoff.Plan, sess
 	if notify >= 0 {
 		defer unix.Close(notify)
 	}
+	if plan.Boot {
+		if err := linux.BlockSignal(plan.StopSignal); err != nil { // it waits until the init takes it, see killSignal
+			return nil, err
+		}
+	}
 	notes, err := rootfs.Assemble(spec)
 	if err != nil {
 		return nil, err

@@ -37,6 +37,8 @@ func boot(plan *handoff.Plan, channel *handoff.Init) (status int, err error) {
 	}
 	if sendsReady(command.path) {
 		plan.Announce = strings.TrimPrefix(plan.Announce, "READY=1\n")
+	} else if err := linux.UnblockSignals(); err != nil { // who knows whether it would
+		return exitFailed, err
 	}
 	announce(plan)
 	// What can go wrong from here on the journal has to tell: the launcher is to be gone.

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cocker/cocker/internal/handoff"
+	"github.com/cocker/cocker/internal/linux"
 	"github.com/cocker/cocker/internal/session"
 )
 
@@ -39,6 +40,10 @@ type monitor struct {
 func runSession() int {
 	// Nothing but 0, 1 and 2 may reach the command (CVE-2024-21626).
 	if err := unix.CloseRange(sessionClientFD, maxDescriptor, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return exitFailed
+	}
+	// What the container's init is started with (see package launch) is not for commands.
+	if err := linux.UnblockSignals(); err != nil {
 		return exitFailed
 	}
 	switch os.Getenv(sessionVariable) {

@@ -31,6 +31,7 @@ var rows = [...]row{ //nolint:gochecknoglobals // a table, never written
 	{"Service", "TimeoutStartSec", whereBooted("5min")},
 	{"Service", "TimeoutStopSec", whereBooted("2min")},
 	{"Service", "RestartForceExitStatus", whereBooted("SIGHUP")},
+	{"Service", "SuccessExitStatus", stoppedEarly},
 	{"Service", "ExecReload", reload},
 	{"Service", "TimeoutStopSec", stopTimeout},
 	{"Service", "TimeoutStartSec", startLimit},
@@ -162,6 +163,15 @@ func killSignal(c *config.Container) []string {
 		return []string{"SIGRTMIN+3"}
 	}
 	return text(c.StopSignal)
+}
+
+// stoppedEarly: before the launcher handles it, the stop signal ends it, and that is a
+// clean end as it would be by SIGTERM.
+func stoppedEarly(c *config.Container) []string {
+	if c.Init != config.InitImage {
+		return nil
+	}
+	return killSignal(c)
 }
 
 // whereBooted gives a value for containers that boot like a machine. They start and stop

@@ -69,6 +69,7 @@ KillSignal=SIGRTMIN+3
 TimeoutStartSec=5min
 TimeoutStopSec=2min
 RestartForceExitStatus=SIGHUP
+SuccessExitStatus=SIGRTMIN+3
 TimeoutStopSec=10s
 `},
 		{"health", `network.mode = "none"
