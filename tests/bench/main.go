@@ -6,7 +6,7 @@
 // imports tests/host only and uses cocker as a user does.
 //
 // The program boots a host, copies itself into it and runs there as "bench
-// inside", which prints its samples. What is timed is a program that a user would
+// inside", which prints its samples, and as "bench unsynced". What is timed is a program that a user would
 // call, systemctl(1) for one, from fork to exit.
 package main
 
@@ -50,6 +50,9 @@ type settings struct {
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	if len(args) > 0 && args[0] == "unsynced" {
+		return execUnsynced(args[1:])
+	}
 	inside := len(args) > 0 && args[0] == "inside"
 	if inside {
 		args = args[1:]
