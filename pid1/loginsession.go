@@ -62,7 +62,8 @@ func ownLogin(plan *handoff.Plan, root *identity, environment []string) *command
 	}
 }
 
-// loginTimeout is how long who is at the terminal may take (login(1), LOGIN_TIMEOUT).
+// loginTimeout is how long who has given a name may take from there (login(1),
+// LOGIN_TIMEOUT); the first prompt stays, as agetty's does.
 const loginTimeout = 60 * time.Second
 
 // runLogin asks who is at the terminal, this process' standard descriptors, and becomes
@@ -92,13 +93,19 @@ func whoLogsIn(plan *handoff.Plan, journal *os.File) (user string, err error) {
 	// The runtime would print what it does on SIGQUIT; what is ignored would stay so in the shell.
 	signal.Notify(make(chan os.Signal, 1), unix.SIGQUIT, unix.SIGTSTP)
 	if user = plan.Autologin; user == "" {
-		patience := time.AfterFunc(loginTimeout, func() {
-			fmt.Printf("\nLogin timed out after %v.\n", loginTimeout)
-			os.Exit(exitFailed)
-		})
-		defer patience.Stop()
+		var patience *time.Timer
+		begin := func() {
+			if patience == nil {
+				patience = time.AfterFunc(loginTimeout, timeOut)
+			}
+		}
+		defer func() {
+			if patience != nil {
+				patience.Stop()
+			}
+		}()
 		prompt := login.Prompt{
-			Terminal: 0, Out: os.Stdout, Host: plan.Hostname, File: databaseText,
+			Terminal: 0, Out: os.Stdout, Host: plan.Hostname, File: databaseText, Named: begin,
 			Log: func(text string) { logTo(journal, text+" on "+terminal) },
 		}
 		if user, err = prompt.Ask(); err != nil {
@@ -107,6 +114,11 @@ func whoLogsIn(plan *handoff.Plan, journal *os.File) (user string, err error) {
 	}
 	logTo(journal, "login of "+user+" on "+terminal)
 	return user, nil
+}
+
+func timeOut() {
+	fmt.Printf("\nLogin timed out after %.0f seconds.\n", loginTimeout.Seconds())
+	os.Exit(exitFailed)
 }
 
 // databaseText is the text of a file of the container, "" if it cannot be read.

@@ -15,6 +15,7 @@ type Prompt struct {
 	Out      io.Writer                // the same, to write to
 	Host     string                   // its name is part of the prompt
 	File     func(path string) string // reads a file of the container; "": there is none
+	Named    func()                   // called when somebody has given a name
 	Log      func(text string)
 }
 
@@ -43,6 +44,7 @@ func (p *Prompt) Ask() (user string, err error) {
 			}
 			continue
 		}
+		p.Named()
 		a, right, err := p.authenticate(name)
 		if err != nil {
 			return "", err
