@@ -353,3 +353,22 @@ func TestCostOfProbes(t *testing.T) {
 		}
 	})
 }
+
+// Of several processes the main one must be ready first; then the check decides, and not
+// what main says.
+func TestHealthOfSeveralProcesses(t *testing.T) {
+	onCleanHost(t, func(t *testing.T, h *host.Host) {
+		h.MustRun(t, "mkdir -p /srv/gate")
+		declare(t, h, map[string]string{"many": checkedContainer(idle, "start_period = '1h'\n[process.other]\ncommand = ['sleep', '100000']\nworkdir = '/run'\nstop_signal = 'SIGKILL'\n")})
+		since := now(t, h)
+		h.MustRun(t, "systemctl start --no-block cocker@many")
+		awaitHealth(t, h, "many", "starting")
+		awaitProbes(t, h, "many", 2)
+		assertProperties(t, h, "many", map[string]string{"ActiveState": "activating"})
+		h.MustRun(t, "touch /srv/gate/ok && timeout 60 systemctl start cocker@many && timeout 60 cocker process restart many other")
+		h.MustRun(t, `rm /srv/gate/ok`)
+		h.WaitFor(t, eventually, "a restart", `[ "$(systemctl show -P NRestarts cocker@many)" = 1 ]`)
+		assertHealthLines(t, h, "many", since, wentWell, wentBad)
+		h.MustRun(t, "touch /srv/gate/ok && timeout 60 systemctl start cocker@many")
+	})
+}
