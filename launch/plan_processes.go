@@ -51,7 +51,7 @@ func planProcesses(plan *handoff.Plan, c *config.Container) {
 			if p.StopSignal == "" {
 				planned.StopSignal = plan.StopSignal
 			}
-			plan.ForwardNotify = p.Ready == config.ReadyNotify && !plan.Foreground
+			plan.ForwardNotify = p.Ready == config.ReadyNotify && !plan.Foreground && plan.Health == nil // which is ready when it is healthy
 		}
 		plan.Processes = append(plan.Processes, planned)
 	}

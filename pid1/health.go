@@ -76,6 +76,12 @@ func (h *health) run() {
 		h.conclude("the health command of before cannot be killed")
 		return
 	}
+	if len(h.plan.Processes) > 0 { // init is where it has started the last of several
+		if err := enterDirectory(h.plan.WorkDir); err != nil {
+			h.conclude(err.Error())
+			return
+		}
+	}
 	p, err := startProbe(h.command, h.output, time.Now().Add(h.plan.Health.Timeout))
 	if err != nil {
 		h.conclude(err.Error())

@@ -289,3 +289,27 @@ func TestProcessesAndMachinectl(t *testing.T) {
 		}
 	})
 }
+
+// Of several processes with a health command the unit is ready when that succeeds, which
+// is not asked before main is ready; a restart of main changes nothing of it.
+func TestHealthOfProcesses(t *testing.T) {
+	onCleanHost(t, func(t *testing.T, h *host.Host) {
+		prepareLog(t, h)
+		declare(t, h, map[string]string{"well": logged +
+			process("once", "ready = 'exit'\n"+sh("read x </log/go")) +
+			process("main", staying("main")+"after = ['once']\n") +
+			process("other", "workdir = '/tmp'\n"+staying("other")+"after = ['main']\n") +
+			"[health]\ncommand = ['sh', '-c', 'echo asked-in-$PWD >>/log/asked; test -e /log/well']\ninterval = '100ms'\nretries = 1000\n"})
+		h.MustRun(t, "systemctl start --no-block cocker@well")
+		waitForState(t, h, "well", "once", "starting")
+		h.MustRun(t, "[ ! -e /srv/log/asked ] && echo >/srv/log/go")
+		waitForLine(t, h, "other-up")
+		h.WaitFor(t, eventually, "a check", "[ -s /srv/log/asked ]")
+		assertProperties(t, h, "well", map[string]string{"ActiveState": "activating"})
+		h.MustRun(t, "touch /srv/log/well; timeout 60 systemctl start cocker@well; timeout 60 cocker process restart well main")
+		if places := h.MustRun(t, "sort -u /srv/log/asked"); places != "asked-in-/" {
+			t.Errorf("the health command ran in %q", places)
+		}
+		assertProperties(t, h, "well", map[string]string{"ActiveState": "active", "NRestarts": "0"})
+	})
+}
