@@ -12,14 +12,16 @@ import (
 	"testing"
 )
 
-// machinePackages are what a Debian that boots has beyond the essential packages.
+// machinePackages are what a Debian that boots has beyond the essential packages, and
+// what examples/rich needs where nothing boots.
 func machinePackages() []string {
-	return []string{"systemd-sysv", "dbus", "libpam-systemd", "login"}
+	return []string{"systemd-sysv", "dbus", "libpam-systemd", "login", "openssh-server", "busybox-static"}
 }
 
-// machineOptions make it small: nobody reads in it.
+// machineOptions make it small: nobody reads in it. The package's host keys would be the
+// same in every container, and without them its unit would fail in one that boots.
 func machineOptions() []string {
-	options := []string{"--format=tar"}
+	options := []string{"--format=tar", `--customize-hook=rm "$1"/etc/ssh/ssh_host_*_key*`, `--customize-hook=chroot "$1" systemctl disable ssh.service`}
 	for _, dir := range []string{"doc", "man", "locale", "zoneinfo"} {
 		options = append(options, "--dpkgopt=path-exclude=/usr/share/"+dir+"/*")
 	}

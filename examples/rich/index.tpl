@@ -1,0 +1,1 @@
+${TITLE}, from ${cocker.name} at ${cocker.address}
