@@ -25,9 +25,10 @@ func TestRichExample(t *testing.T) {
 	onOwnHost(t, func(t *testing.T, h *host.Host) {
 		prepareRich(t, h)
 		h.MustRun(t, `[ -d /run/cocker/networks ] || cocker run --rm demo true`)
-		before := settled(t, h)
 		steps := readmeSteps(t, examplesDir+"/rich/README.md")
-		follow(t, h, copyExample(t, h, examplesDir+"/rich"), steps[:1])
+		follow(t, h, copyExample(t, h, examplesDir+"/rich"), steps[:1]) // all but the start
+		before := settled(t, h)
+		h.MustRun(t, `timeout 100 systemctl start cocker@rich`)
 		assertRich(t, h)
 		key := h.MustRun(t, `ssh-keyscan -t ed25519 10.88.0.22 2>/dev/null | grep ed25519`)
 		h.MustRun(t, `timeout 60 systemctl stop cocker@rich`)
@@ -88,7 +89,7 @@ func assertSessionsAtOnce(t *testing.T, h *host.Host) {
 		t.Errorf("sshd with two sessions: %s", got)
 	}
 	far.say("grep -q '/process-sshd$' /proc/self/cgroup && exit 7\n")
-	if err := ssh.Wait(); err == nil || !strings.Contains(err.Error(), "7") {
+	if err := ssh.Wait(); err == nil || err.Error() != "exit status 7" {
 		t.Errorf("ssh: %v", err)
 	}
 	near.say("grep -q '/session-' /proc/self/cgroup && exit\n")
@@ -99,16 +100,18 @@ func assertSessionsAtOnce(t *testing.T, h *host.Host) {
 	h.WaitFor(t, eventually, "the sessions' end", `[ "$(cocker sessions --json rich)" = "[]" ] && ! cocker exec rich busybox ps -o args | grep '^sshd.*: root\|^-bash'`)
 }
 
-// assertEndsWithOpenSession stops the container while somebody is logged in.
+// assertEndsWithOpenSession ends sshd, then the container, while somebody is logged in.
 func assertEndsWithOpenSession(t *testing.T, h *host.Host) {
 	t.Helper()
-	ssh, far, _ := onTerminal(t, h, "ssh", "root@rich")
-	far.expect("rich:~# ")
-	h.MustRun(t, `timeout 60 systemctl stop cocker@rich`)
-	assertProperties(t, h, "rich", map[string]string{"ActiveState": "inactive", "Result": "success"})
-	if err := ssh.Wait(); err == nil {
-		t.Error("ssh ends with success though its host has gone")
+	for _, end := range []string{"cocker process restart rich sshd", "timeout 60 systemctl stop cocker@rich"} {
+		ssh, far, _ := onTerminal(t, h, "ssh", "root@rich")
+		far.expect("rich:~# ")
+		h.MustRun(t, end)
+		if err := ssh.Wait(); err == nil || err.Error() != "exit status 255" { // ssh(1), EXIT STATUS
+			t.Errorf("ssh after %s: %v", end, err)
+		}
 	}
+	assertProperties(t, h, "rich", map[string]string{"ActiveState": "inactive", "Result": "success"})
 	h.WaitFor(t, eventually, "all to be gone", `left=$(ls /run/cocker/state /run/cocker/networks/cocker0/by-name; ip -o link show master cocker0; machinectl list --no-legend)
 		[ -z "$(echo "$left" | grep -v ':$')" ] || { echo "$left"; exit 1; }`)
 }
