@@ -52,8 +52,8 @@ func (l *launcher) forProcesses() (files []int, err error) {
 	return files, nil
 }
 
-// openCgroup makes the cgroup of a process and opens it. It may be there from before a
-// restart of the unit.
+// openCgroup makes the cgroup of a process and opens it, as the root of a mount of its own
+// (see the other openCgroup). It may be there from before a restart of the unit.
 func (l *launcher) openCgroup(process string) (fd int, err error) {
 	path := ProcessCgroup(linux.CgroupPath(ownCgroup()), process)
 	if err := os.Mkdir(path, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -62,7 +62,7 @@ func (l *launcher) openCgroup(process string) (fd int, err error) {
 	if err := linux.DelegateCgroup(path, int(l.idBase)); err != nil {
 		return -1, err
 	}
-	return linux.Open(path, unix.O_RDONLY|unix.O_DIRECTORY)
+	return linux.CloneMount(path, false)
 }
 
 // logsToJournal tells whether the standard output goes to the journal: JOURNAL_STREAM=

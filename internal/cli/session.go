@@ -27,7 +27,7 @@ const answerTimeout = time.Minute
 
 // client is one command in a running container. The container's init starts it: this
 // process enters nothing of the container, and gives it nothing but three descriptors
-// none of which is a terminal or a directory.
+// none of which is a terminal or a directory, and the session's cgroup.
 type client struct {
 	name    string
 	state   *launch.State
@@ -109,9 +109,14 @@ func (c *client) begin(ctx context.Context) (err error) {
 		return err
 	}
 	defer null.Close()
+	cgroup, err := c.cgroup.confined()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(cgroup)
 	files := [session.Files]int{
 		session.FileRequest: int(request.Fd()),
-		session.FileCgroup:  int(c.cgroup.dir.Fd()), session.FileCgroupKill: int(c.cgroup.kill.Fd()),
+		session.FileCgroup:  cgroup, session.FileCgroupKill: int(c.cgroup.kill.Fd()),
 	}
 	for i, file := range []*os.File{c.stdio.in, c.stdio.out, c.stdio.err} {
 		if file == nil {

@@ -140,6 +140,14 @@ func (g *sessionCgroup) fill(owner int) (err error) {
 	return nil
 }
 
+// confined opens the cgroup for the container, which is not to be trusted with it: the root
+// of an image with init = "image" may trace what serves sessions, and take its descriptors
+// (pidfd_getfd(2)). The cgroup is the root of a mount of its own, so no ".." leads to the
+// host's files (CVE-2024-21626).
+func (g *sessionCgroup) confined() (fd int, err error) {
+	return linux.CloneMountAt(int(g.dir.Fd()), "", false)
+}
+
 // close removes the cgroup, unless processes of the session are left.
 func (g *sessionCgroup) close() error {
 	defer g.dir.Close()
