@@ -42,7 +42,6 @@ func (c *command) ownInput() error {
 }
 
 // prepare finds out about any command what prepareCommand does.
-
 func prepare(user, workDir string, words, environment []string) (*command, error) {
 	id, err := lookUp(user)
 	if err != nil {

@@ -215,3 +215,16 @@ func TestSuccess(t *testing.T) {
 		}
 	}
 }
+
+// A main process that cannot be started again after a clean end is no clean end of the
+// container.
+func TestMainThatCannotComeBack(t *testing.T) {
+	f := newFamily(t, handoff.Process{Name: "main", Command: []string{"exit 0"}, Ready: handoff.ReadyExec, Restart: handoff.RestartAlways})
+	f.advance()
+	f.main.command.path = "/gone"
+	f.until(func() bool { return f.over })
+	f.assertStates("main:failed")
+	if status := f.exitStatus(); status == 0 {
+		t.Error("exit status 0")
+	}
+}

@@ -1,8 +1,9 @@
 // Package pid1 is the container's init: it completes the root file system that
 // the launcher has assembled, starts the command as the right user with the
 // right capabilities, forwards signals, reaps orphans and ends with the command's
-// exit status. It runs inside the container's namespaces, as its root. A third kind of
-// it serves one session: `cocker exec`, `machinectl shell`. It may import internal/handoff,
+// exit status. It runs inside the container's namespaces, as its root. Other kinds of it
+// serve a session each, ask who logs in, or take requests for sessions beside the image's
+// own init (see the constants session...). It may import internal/handoff,
 // internal/linux, internal/session and pid1/bus, and little else: its memory stays.
 package pid1
 

@@ -91,7 +91,7 @@ func (s *sessions) accept(listener *os.File, kind string) {
 }
 
 // starter returns a function that starts the process that serves a client.
-// supervisor.reap collects it.
+// loop.reap collects it, or attend.
 func (s *sessions) starter(kind string) func(client uintptr) error {
 	const closed = ^uintptr(0)
 	arguments := []string{"cocker-session"}

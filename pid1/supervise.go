@@ -167,7 +167,7 @@ func (s *supervisor) exitStatus() int {
 		return exitRestart
 	case s.asked && p.state == stateStopped && !p.stopped: // it did not run when it was to stop
 		return 0
-	case !p.ended:
+	case !p.ended, p.err != nil: // how it ended before it could not be started again counts no more
 		return exitFailed
 	case p.status.Exited():
 		return p.status.ExitStatus()
