@@ -57,10 +57,24 @@ func listenControl(path string) (fd int, err error) {
 // delegation: delegating a hierarchy to a less privileged user").
 func delegate(c *config.Container, idBase uint32) error {
 	dir := linux.CgroupPath(ownCgroup())
+	if err := keepControl(dir); err != nil {
+		return err
+	}
 	if c.Init == config.InitImage {
 		return linux.DelegateSubtree(dir, int(idBase))
 	}
 	return linux.DelegateCgroup(dir, int(idBase))
+}
+
+// keepControl makes the cgroup in which systemd starts ExecStopPost= of a unit that delegates
+// its own. A container that made it could freeze it, and systemd waits with vfork(2) for
+// what it starts there: the host's PID 1 would stand still (seen with systemd 257). A cgroup
+// that has one below it cannot be removed, and that below is root's (cgroups(7)).
+func keepControl(dir string) error {
+	if err := os.MkdirAll(filepath.Join(dir, ".control", "keep"), 0o755); err != nil {
+		return fmt.Errorf("make a cgroup for systemd: %w", err)
+	}
+	return nil
 }
 
 // openCgroup opens the cgroup of the unit, for init to make cgroups below it. It is the
