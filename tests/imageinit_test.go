@@ -226,7 +226,7 @@ func TestBootedContainerCannotStopSystemd(t *testing.T) {
 		before := settled(t, h)
 		declare(t, h, map[string]string{"frost": "image = 'demo'\ninit = 'image'\n" + sh(
 			`cd /sys/fs/cgroup; rmdir .control/keep .control; mkdir .control; echo 1 >.control/cgroup.freeze; echo tried >/run/tried; exec sleep 1000`) +
-			"[service]\nTimeoutStopSec = '3s'\n"})
+			"[network]\nmode = 'none'\n[service]\nTimeoutStopSec = '3s'\n"})
 		h.MustRun(t, `timeout 60 systemctl start cocker@frost`)
 		h.WaitFor(t, eventually, "the container to try", `cocker exec frost cat /run/tried`)
 		h.MustRun(t, `timeout 100 systemctl stop cocker@frost; timeout 100 systemctl reset-failed cocker@frost`)
