@@ -57,10 +57,10 @@ func listenControl(path string) (fd int, err error) {
 // delegation: delegating a hierarchy to a less privileged user").
 func delegate(c *config.Container, idBase uint32) error {
 	dir := linux.CgroupPath(ownCgroup())
-	if err := keepControl(dir); err != nil {
-		return err
-	}
 	if c.Init == config.InitImage {
+		if err := keepControl(dir); err != nil {
+			return err
+		}
 		return linux.DelegateSubtree(dir, int(idBase))
 	}
 	return linux.DelegateCgroup(dir, int(idBase))
@@ -70,6 +70,8 @@ func delegate(c *config.Container, idBase uint32) error {
 // its own. A container that made it could freeze it, and systemd waits with vfork(2) for
 // what it starts there: the host's PID 1 would stand still (seen with systemd 257). A cgroup
 // that has one below it cannot be removed, and that below is root's (cgroups(7)).
+// Not where processes run in the unit's cgroup itself: Linux tells that one is frozen as soon
+// as those below it are, which freezing of a unit then takes for its end or its failure.
 func keepControl(dir string) error {
 	if err := os.MkdirAll(filepath.Join(dir, ".control", "keep"), 0o755); err != nil {
 		return fmt.Errorf("make a cgroup for systemd: %w", err)

@@ -172,6 +172,9 @@ func configureNamespaces(plan *handoff.Plan) error {
 		return fmt.Errorf("set host name %q: %w", plan.Hostname, err)
 	}
 	unix.Umask(0o022)
+	if err := keepCgroups(plan); err != nil {
+		return err
+	}
 	if !plan.OwnNetwork {
 		return nil
 	}
@@ -182,6 +185,18 @@ func configureNamespaces(plan *handoff.Plan) error {
 		setSysctl("net/ipv4/ip_unprivileged_port_start", "0"),
 		setSysctl("net/ipv4/ping_group_range", "0 65535"),
 	)
+}
+
+// keepCgroups keeps the container's root from the unit's cgroup, which is its own for the
+// sessions of machined and mounted read-only: in a user namespace of its own it could make a
+// cgroup namespace and mount all of it anew (cgroup_namespaces(7)), freeze what systemd runs
+// ExecStopPost= in, and with that systemd (see launch, keepControl). Only CAP_SYS_RESOURCE
+// could raise the limit again (namespaces(7)).
+func keepCgroups(plan *handoff.Plan) error {
+	if plan.Exec {
+		return nil
+	}
+	return setSysctl("user/max_cgroup_namespaces", "0")
 }
 
 func setSysctl(name, value string) error {

@@ -151,6 +151,19 @@ func TestKernelFilesAreReadOnly(t *testing.T) {
 	})
 }
 
+// The unit's cgroup belongs to the container's root, for sessions of machined, and is mounted
+// read-only. A user namespace inside, in which the root has all capabilities, is no way around.
+func TestCgroupIsOutOfReach(t *testing.T) {
+	onCleanHost(t, func(t *testing.T, h *host.Host) {
+		start(t, h, "reach", "image = 'demo'\n"+sh("sleep 100000")+"[network]\nmode = 'none'\n")
+		h.MustRun(t, `cocker exec reach sh -c "$1"`, `[ "$(cat /proc/sys/user/max_cgroup_namespaces)" = 0 ] || exit 1
+			! sh -c 'echo 5 >/proc/sys/user/max_cgroup_namespaces' 2>/dev/null || exit 2
+			! mkdir /sys/fs/cgroup/.control 2>/dev/null || exit 3
+			unshare -U -r true || exit 4
+			! unshare -U -r -m sh -c 'mount -o remount,rw /sys/fs/cgroup || mkdir /sys/fs/cgroup/.control || mount -t cgroup2 none /tmp' 2>/dev/null || exit 5`)
+	})
+}
+
 func TestNoDescriptorLeaks(t *testing.T) {
 	onCleanHost(t, func(t *testing.T, h *host.Host) {
 		// Init is undumpable; of what it has, nobody in the container could change the plan, which is sealed, or

@@ -259,6 +259,7 @@ func TestMachinectlShell(t *testing.T) {
 		}
 		// A second shell beside the first, Ctrl-D, and the escape.
 		first, one, _ := onTerminal(t, h, "machinectl", "shell", "user@m1")
+		one.expect("$ ") // only then it is the first
 		second, two, _ := onTerminal(t, h, "machinectl", "shell", "--uid=user", "--setenv=A=b c", "m1", "/bin/sh", "-c", "id -u; id -g; echo $A; tty; exec sh")
 		two.expect("1000", "1000", "b c", "/dev/pts/")
 		one.say("echo $USER $((5+5)); tty\n")
