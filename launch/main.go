@@ -28,6 +28,7 @@ func verbs() []verb {
 		{"cleanup", "CONTAINER", func(_ context.Context, name string) error { return cleanUpUnit(name) }},
 		{"remove", "CONTAINER", func(_ context.Context, name string) error { return RemoveTransient(name) }},
 		{"await", "PID:START", func(_ context.Context, process string) error { return await(process) }},
+		{"freeze", "UNIT", func(ctx context.Context, unit string) error { return freeze(ctx, unit) }},
 		{"thaw", "UNIT", func(ctx context.Context, unit string) error { return thaw(ctx, unit) }},
 		{"network-up", "NETWORK", func(_ context.Context, name string) error { return networkUp(name) }},
 		{"network-down", "NETWORK", func(_ context.Context, name string) error { return networkDown(name) }},

@@ -180,6 +180,11 @@ func TestCommitFreezes(t *testing.T) {
 		for _, c := range []struct{ what, script string }{
 			{"the image is of one moment", `timeout 200 cocker commit -q busy x:1; thawed
 				cocker run --rm --network none x:1 sh -c 'read a </a; read z </z; [ $a = $z ] || [ $a = $((z+1)) ]'`},
+			{"somebody is in it", `cocker exec busy sleep 100000 & session=$!; until cocker sessions busy | grep -q sleep; do sleep 0.1; done
+				for i in 1 2 3 4 5; do
+					timeout 200 cocker commit -q busy x:1; thawed
+					cocker run --rm --network none x:1 sh -c 'read a </a; read z </z; [ $a = $z ] || [ $a = $((z+1)) ]'
+				done; kill $session; wait $session || :`},
 			{"the client is killed", `hold; kill -KILL $client; wait $client || [ $? = 137 ]; until thawed; do sleep 0.1; done`},
 			{"the client is asked to end", `hold; kill -TERM $client; kill -CONT $client; wait $client && exit 1; thawed`},
 			{"the service is killed", `hold; kill -KILL "$(systemctl show -P MainPID cocker-freeze@busy.service)"; until thawed; do sleep 0.1; done

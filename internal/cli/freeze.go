@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -88,10 +87,6 @@ func (f *freeze) begin(ctx context.Context) error {
 }
 
 func (f *freeze) directives() ([]scope.Directive, error) {
-	systemctl, err := exec.LookPath("systemctl")
-	if err != nil {
-		return nil, err
-	}
 	process, err := launch.Process()
 	if err != nil {
 		return nil, err
@@ -102,7 +97,7 @@ func (f *freeze) directives() ([]scope.Directive, error) {
 		{Section: "Service", Key: "Type", Value: "exec"},
 		{Section: "Service", Key: "TimeoutStartSec", Value: "30"},
 		{Section: "Service", Key: "TimeoutStopSec", Value: "30"},
-		{Section: "Service", Key: "ExecStartPre", Value: systemctl + " freeze " + f.unit},
+		{Section: "Service", Key: "ExecStartPre", Value: paths.Launcher() + " freeze " + f.unit},
 		{Section: "Service", Key: "ExecStart", Value: paths.Launcher() + " await " + process},
 		{Section: "Service", Key: "ExecStopPost", Value: paths.Launcher() + " thaw " + f.unit},
 	}, nil
