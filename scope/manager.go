@@ -90,7 +90,7 @@ func (r dialResult) close() {
 // and works on hosts that have no D-Bus daemon. Only root may use it.
 func dial(ctx context.Context) (*dbus.Conn, error) {
 	if os.Geteuid() == 0 {
-		conn, err := authenticate(dbus.Dial("unix:path=/run/systemd/private", dbus.WithContext(ctx)))
+		conn, err := dialPrivate(ctx, privateSocket)
 		if err == nil {
 			return conn, nil
 		}

@@ -237,14 +237,14 @@ func TestCheckoutWhileRemoved(t *testing.T) {
 			nsenter -a -t "$(systemctl show -P MainPID cocker@web)" sh -c 'mkdir -p /new/z/z && mkfifo /new/a && for i in 1 2 3 4 5 6 7 8; do head -c 1000000 /dev/urandom >/new/z/$i; echo $i >/new/z/z/$i; done'
 			cocker commit -q web app:2; cocker rm -f web`)
 		h.MustRun(t, `set -e
-			strace -D -f -qq -o /dev/null -e trace=mknodat -e inject=mknodat:signal=STOP:when=1 cocker checkout app:2 edit >/dev/null & checkout=$!
-			timeout 60 sh -c 'until grep -q "^State:.[Tt]" /proc/$1/status; do sleep 0.1; done' sh $checkout
+			strace -D -f -o /run/trace -e trace=mknodat -e inject=mknodat:signal=STOP:when=1 cocker checkout app:2 edit >/dev/null & checkout=$!
+			timeout 60 sh -c 'until grep -q "stopped by SIGSTOP" /run/trace; do sleep 0.1; done'
 			{ cocker image rm app:2 >/dev/null; touch /run/removed; } & rm=$!
 			timeout 60 sh -c 'until [ -e /run/removed ] || grep -q -- "-> FLOCK .* WRITE" /proc/locks; do sleep 0.1; done'
 			kill -CONT $checkout; wait $checkout; wait $rm
 			[ "$(ls /var/lib/cocker/containers/edit/upper/new/z | xargs)" = "1 2 3 4 5 6 7 8 z" ]
 			[ "$(cat /var/lib/cocker/containers/edit/upper/new/z/z/* | xargs)" = "1 2 3 4 5 6 7 8" ]
-			cocker rm edit; cocker system check; rm /run/removed
+			cocker rm edit; cocker system check; rm /run/removed /run/trace
 			cocker image ls --json | jq -r '.[]|select(.reference != "demo:1.0")|.reference // .digest' | xargs -r cocker image rm`)
 	})
 }

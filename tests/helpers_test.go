@@ -77,7 +77,7 @@ func assertStopped(t *testing.T, h *host.Host, before host.Leftovers) {
 func removeAll(t *testing.T, h *host.Host) {
 	t.Helper()
 	h.MustRun(t, `
-		cocker ps -a --json | jq -r '.[].name' | xargs -r -n1 cocker rm -f >/dev/null 2>&1
+		cocker ps -a --json | jq -r '.[].name' | xargs -r -n1 cocker rm -f >/dev/null
 		rm -rf /etc/cocker/containers/* /run/cocker/containers/* /srv/*
 		cocker image ls --json | jq -r '.[].reference | select(startswith("demo:") | not)' | xargs -r cocker image rm >/dev/null
 		systemctl reset-failed 'cocker*' 2>/dev/null

@@ -152,12 +152,21 @@ func (h *Host) Run(t testing.TB, script string, args ...string) Result {
 	return finish(t, h.Command(ctx, "/bin/sh", shellArgs(script, args)...), script)
 }
 
+// hangLook tells what may keep a command: jobs, processes, locks, and of cocker's own
+// programs what each thread waits for in the kernel, and their files.
+const hangLook = `systemctl list-jobs --after --before; ps axfww -o pid,stat,wchan:20,args; cat /proc/locks
+for p in $(pgrep '^cocker'); do
+	echo "$p: $(tr '\0' ' ' </proc/$p/cmdline)"
+	for t in /proc/$p/task/*; do echo "$t $(cat $t/wchan) $(cat $t/syscall)"; done
+	ls -l /proc/$p/fd
+done; ss -xp 2>/dev/null | grep -e cocker -e systemd/private`
+
 // tellOfHang logs what the host does while a command hangs.
 func (h *Host) tellOfHang(t testing.TB, script string) {
 	ctx, cancel := context.WithTimeout(t.Context(), hangNotice)
 	defer cancel()
 	result, err := h.Command(ctx, "/bin/sh", "-c",
-		"systemctl list-jobs --after --before; ps axfww -o pid,stat,wchan:20,args; cat /proc/locks").Exec(nil)
+		hangLook).Exec(nil)
 	t.Logf("hangs: %s\n%s%s%v", script, result.Stdout, result.Stderr, err)
 }
 
