@@ -39,7 +39,7 @@ func clashes(taken map[string]*Problem, c *Container, entries []*entry) []error 
 		taken[what] = p
 	}
 	errs = append(errs, unequalLimits(taken, c, entries)...)
-	if a := c.Network.Address; a.IsValid() {
+	if a := c.Network.Primary().Address; a.IsValid() {
 		claim("the address "+a.String(), find(entries, "network", "address").problem(nil, ""))
 	}
 	for i, port := range c.Network.Ports {

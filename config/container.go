@@ -22,9 +22,12 @@ type NetworkMode string
 
 // The values of the key network.mode.
 const (
-	NetworkBridge NetworkMode = "bridge" // own namespace, veth on a bridge, NAT
-	NetworkHost   NetworkMode = "host"   // the host's namespace
-	NetworkNone   NetworkMode = "none"   // own namespace with loopback only
+	NetworkBridge    NetworkMode = "bridge"    // own namespace, joined to one or several networks
+	NetworkHost      NetworkMode = "host"      // the host's namespace
+	NetworkNone      NetworkMode = "none"      // own namespace with loopback only
+	NetworkCustom    NetworkMode = "custom"    // own namespace that the user's hook or the container sets up
+	NetworkContainer NetworkMode = "container" // that of Network.Target, a container
+	NetworkNamespace NetworkMode = "ns"        // that of Network.Target, a path
 )
 
 // MountType says what a [[mount]] table mounts.
@@ -42,8 +45,9 @@ type Protocol string
 
 // The protocols a port can be published for.
 const (
-	TCP Protocol = "tcp"
-	UDP Protocol = "udp"
+	TCP  Protocol = "tcp"
+	UDP  Protocol = "udp"
+	SCTP Protocol = "sctp"
 )
 
 // Container is one container as its TOML file and drop-ins describe it, checked
@@ -67,6 +71,7 @@ type Container struct {
 	Autologin    string // who is logged in at the terminal without a password; "": everybody is asked
 	Environment  []EnvironmentVariable
 	Network      Network
+	Pod          string // the pod whose network, UTS and IPC namespaces it shares; "": none
 	Mounts       []Mount
 	Templates    []Template
 	Processes    []Process // [process.NAME], in file order; none: there is only the command
@@ -86,16 +91,37 @@ type EnvironmentVariable struct {
 
 // Network is the [network] table.
 type Network struct {
-	Mode    NetworkMode
-	Address netip.Addr // zero: leased
-	Ports   []Port
+	Mode       NetworkMode
+	Target     string // of the modes container and ns: its name, its absolute path
+	Joins      []Join // mode bridge: at least one; the first has the default route and the published ports
+	Ports      []Port
+	EgressMax  uint64 // bits in a second that the container sends through each join; 0: no limit
+	IngressMax uint64 // bits in a second that it receives; 0: no limit
+}
+
+// Join is the part of a container in one network.
+type Join struct {
+	Name      string     // of the network
+	Address   netip.Addr // IPv4; zero: leased
+	Address6  netip.Addr // IPv6; zero: follows from the lease
+	MAC       string     // as net.ParseMAC reads it; "": follows from the address
+	Aliases   []string   // further names that the network's other containers find it by
+	Interface string     // in the container; "": eth0, eth1, ...
+}
+
+// Primary is the join with the default route and the published ports.
+func (n Network) Primary() Join {
+	if len(n.Joins) == 0 {
+		return Join{Name: DefaultNetwork}
+	}
+	return n.Joins[0]
 }
 
 // Port is one published port: what arrives for HostAddress:HostPort on the host
 // goes to ContainerPort of the container.
 type Port struct {
-	HostAddress   netip.Addr // zero: every address of the host
-	HostPort      uint16
+	HostAddress   netip.Addr // IPv4 or IPv6; zero: every address of the host, of both
+	HostPort      uint16     // 0: one that is free, chosen at the start; the state has it
 	ContainerPort uint16
 	Protocol      Protocol
 }

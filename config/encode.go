@@ -125,8 +125,8 @@ func (w *encoder) network(n Network) {
 	if n.Mode != NetworkBridge {
 		w.text("mode", string(n.Mode))
 	}
-	if n.Address.IsValid() {
-		w.text("address", n.Address.String())
+	if address := n.Primary().Address; address.IsValid() {
+		w.text("address", address.String())
 	}
 	ports := make([]string, len(n.Ports))
 	for i, p := range n.Ports {

@@ -106,7 +106,7 @@ func fullContainer() *Container {
 		User: "www-data:33", WorkDir: "/srv", Hostname: "www", StopSignal: "SIGQUIT", ReloadSignal: "SIGHUP",
 		Environment: []EnvironmentVariable{{"A", "1"}, {"B", "true"}, {"EMPTY", ""}, {"TZ", "Asia/Shanghai"}},
 		Network: Network{
-			Mode: NetworkBridge, Address: netip.MustParseAddr("10.88.0.10"),
+			Mode: NetworkBridge, Joins: []Join{{Name: DefaultNetwork, Address: netip.MustParseAddr("10.88.0.10")}},
 			Ports: []Port{
 				{HostPort: 8080, ContainerPort: 80, Protocol: TCP},
 				{HostAddress: local, HostPort: 5353, ContainerPort: 53, Protocol: UDP},
@@ -186,7 +186,7 @@ func TestSearchAndDropIns(t *testing.T) {
 			etc + "/containers/web.toml.d/20-b.toml", usr + "/containers/web.toml.d/30-c.toml",
 		},
 		Network: Network{
-			Mode: NetworkBridge, Address: netip.MustParseAddr("10.88.0.9"),
+			Mode: NetworkBridge, Joins: []Join{{Name: DefaultNetwork, Address: netip.MustParseAddr("10.88.0.9")}},
 			Ports: []Port{{HostPort: 2, ContainerPort: 2, Protocol: TCP}},
 		},
 		Unit: []Directive{{"After", "b.service"}, {"After", "c.service"}, {"Wants", "w.service"}},

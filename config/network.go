@@ -59,7 +59,7 @@ func (b *builder) address(e *entry) {
 	case a == Broadcast(subnet):
 		b.fail(e, nil, "%s is the broadcast address; use another of %s", a, subnet)
 	default:
-		b.c.Network.Address = a
+		b.c.Network.Joins[0].Address = a
 	}
 }
 

@@ -105,7 +105,7 @@ type builder struct {
 
 func newBuilder(l Location) *builder {
 	b := &builder{file: l.File, keys: schema[:]}
-	b.c = &Container{Name: l.Name, Pull: PullMissing, Init: InitCocker, Hostname: l.Name, Network: Network{Mode: NetworkBridge}}
+	b.c = &Container{Name: l.Name, Pull: PullMissing, Init: InitCocker, Hostname: l.Name, Network: Network{Mode: NetworkBridge, Joins: []Join{{Name: DefaultNetwork}}}}
 	if err := ValidName(l.Name); err != nil {
 		b.problems = append(b.problems, &Problem{File: l.File, Text: err.Error() + "; rename the file"})
 	}

@@ -23,7 +23,7 @@ func (l *launcher) lend() (err error) {
 	if err := l.state.Write(); err != nil {
 		return err
 	}
-	l.lease, err = netsetup.Acquire(paths.Networks, l.network, l.container.Name, l.container.Network.Address)
+	l.lease, err = netsetup.Acquire(paths.Networks, l.network, l.container.Name, l.container.Network.Primary().Address)
 	if err != nil {
 		return err
 	}

@@ -72,7 +72,7 @@ func lockRendering(container string) (*os.File, error) {
 func addressOf(c *config.Container) netip.Addr {
 	state, err := ReadState(c.Name)
 	if err != nil || !state.Running() {
-		return c.Network.Address
+		return c.Network.Primary().Address
 	}
 	prefix, _ := netip.ParsePrefix(state.Address) // the zero value where there is none
 	return prefix.Addr()

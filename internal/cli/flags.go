@@ -160,7 +160,7 @@ var _ pflag.Value = boundFlag{}
 
 // newContainer is a container with the defaults of a file that says nothing.
 func newContainer() *config.Container {
-	return &config.Container{Init: config.InitCocker, Network: config.Network{Mode: config.NetworkBridge}}
+	return &config.Container{Init: config.InitCocker, Network: config.Network{Mode: config.NetworkBridge, Joins: []config.Join{{Name: config.DefaultNetwork}}}}
 }
 
 // setImage takes the argument IMAGE: one name, or several from the lowest up.
@@ -224,7 +224,7 @@ func setTime(to *time.Duration, v string) error {
 }
 
 func setAddress(c *config.Container, v string) (err error) {
-	c.Network.Address, err = netip.ParseAddr(v)
+	c.Network.Joins[0].Address, err = netip.ParseAddr(v)
 	return err
 }
 
