@@ -20,6 +20,7 @@ const (
 	Networks   = Runtime + "/networks"         // leases, one directory for each network
 	Registries = "/etc/cocker/registries.toml" // how registries are reached
 	Stage      = Runtime + "/stage"            // where root file systems are assembled, each in a mount namespace of its own
+	Names      = Runtime + "/dns"              // one file for each network whose names are served
 	Running    = Runtime + "/state"            // one file for each running container
 	Control    = Runtime + "/control"          // one socket for each container that takes sessions; root's alone
 )

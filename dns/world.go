@@ -1,0 +1,190 @@
+package dns
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// state is what a file of launch.State says that matters here; TestStateOfTheLauncher
+// compares the two.
+type state struct {
+	Name    string      `json:"name"`
+	Leader  int         `json:"leader"`
+	Network string      `json:"network"`
+	Address string      `json:"address"`
+	Joins   []stateJoin `json:"joins"`
+}
+
+type stateJoin struct {
+	Network  string   `json:"network"`
+	Address  string   `json:"address"`
+	Address6 string   `json:"address6"`
+	Aliases  []string `json:"aliases"`
+}
+
+// world follows the states of the containers that run. It reads each once, and again
+// when inotify(7) tells that it was written: a question costs one system call for that,
+// and the answer is never older than the question.
+type world struct {
+	dir     string
+	network string
+
+	mutex   sync.Mutex
+	inotify int // -1: the kernel gives none, and everything is read for each question
+	watched bool
+	states  map[string]join // by the name of the file
+	names   *Names
+}
+
+func newWorld(dir, network string) *world {
+	fd, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
+	if err != nil {
+		fd = -1
+	}
+	return &world{dir: dir, network: network, inotify: fd}
+}
+
+// current returns who is in the network now.
+func (w *world) current() *Names {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	if w.changed() {
+		members := make([]join, 0, len(w.states))
+		for _, name := range slices.Sorted(maps.Keys(w.states)) { // so that turns are fair
+			members = append(members, w.states[name])
+		}
+		w.names = newNames(members, alive)
+	}
+	return w.names
+}
+
+// alive tells whether a process is there. Signal 0 asks for no right on it, unlike /proc
+// where that is mounted with hidepid= (kill(2), proc(5)).
+func alive(pid int) bool {
+	return pid > 0 && !errors.Is(unix.Kill(pid, 0), unix.ESRCH)
+}
+
+// changed brings the states up to date, and tells whether one has changed.
+func (w *world) changed() bool {
+	if !w.watched {
+		w.watched = w.watch()
+		w.readAll()
+		return true
+	}
+	changed := false
+	var buffer [16 << 10]byte
+	for {
+		n, err := unix.Read(w.inotify, buffer[:])
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil || n == 0 {
+			return changed
+		}
+		changed = true
+		if !w.take(buffer[:n]) {
+			w.watched = w.watch()
+			w.readAll()
+		}
+	}
+}
+
+// watch comes before the first look: what is written between the two is seen twice.
+func (w *world) watch() bool {
+	if w.inotify < 0 {
+		return false
+	}
+	_, err := unix.InotifyAddWatch(w.inotify, w.dir, unix.IN_MOVED_TO|unix.IN_MOVED_FROM|unix.IN_DELETE|
+		unix.IN_CLOSE_WRITE|unix.IN_MOVE_SELF|unix.IN_ONLYDIR)
+	return err == nil
+}
+
+// take reads what events name. It returns false if the watch has come to its end, with
+// the directory, or if the kernel had to forget events.
+func (w *world) take(events []byte) bool {
+	for len(events) >= unix.SizeofInotifyEvent {
+		mask, length := binary.NativeEndian.Uint32(events[4:]), binary.NativeEndian.Uint32(events[12:])
+		end := unix.SizeofInotifyEvent + int(length)
+		name := strings.TrimRight(string(events[unix.SizeofInotifyEvent:end]), "\x00")
+		events = events[end:]
+		if mask&(unix.IN_IGNORED|unix.IN_Q_OVERFLOW|unix.IN_MOVE_SELF) != 0 {
+			return false
+		}
+		w.read(name)
+	}
+	return true
+}
+
+func (w *world) readAll() {
+	w.states = map[string]join{}
+	entries, err := os.ReadDir(w.dir)
+	if err != nil {
+		return // no container has run yet
+	}
+	for _, entry := range entries {
+		w.read(entry.Name())
+	}
+}
+
+// read reads one state. A file that is gone, or that is about to be renamed, is none.
+func (w *world) read(name string) {
+	if !strings.HasSuffix(name, ".json") {
+		return
+	}
+	delete(w.states, name)
+	data, err := os.ReadFile(filepath.Join(w.dir, name))
+	if err != nil {
+		return
+	}
+	var s state
+	if err := json.Unmarshal(data, &s); err != nil {
+		fmt.Fprintf(os.Stderr, "<4>read %s: %v\n", name, err)
+		return
+	}
+	if j, ok := s.in(w.network); ok {
+		w.states[name] = j
+	}
+}
+
+// in returns the container's part in a network. A container that is not started yet has
+// none: its address may still turn out to be taken.
+func (s state) in(network string) (join, bool) {
+	if s.Leader == 0 {
+		return join{}, false
+	}
+	joins := s.Joins
+	if len(joins) == 0 { // of an older cocker
+		joins = []stateJoin{{Network: s.Network, Address: s.Address}}
+	}
+	for _, j := range joins {
+		if j.Network != network {
+			continue
+		}
+		m := member{container: s.Name, leader: s.Leader}
+		for _, text := range []string{j.Address, j.Address6} {
+			if address, ok := parseAddress(text); ok {
+				m.addresses = append(m.addresses, address)
+			}
+		}
+		return join{m, j.Aliases}, len(m.addresses) > 0
+	}
+	return join{}, false
+}
+
+// parseAddress reads an address with or without the length of its prefix.
+func parseAddress(text string) (netip.Addr, bool) {
+	text, _, _ = strings.Cut(text, "/")
+	address, err := netip.ParseAddr(text)
+	return address, err == nil
+}
