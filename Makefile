@@ -5,7 +5,7 @@ DESTDIR ?=
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-PROGRAMS := cocker cocker-generator cocker-launch cocker-init
+PROGRAMS := cocker cocker-generator cocker-launch cocker-init cocker-dns
 UNITS    := $(wildcard units/*.service units/*.slice units/*.target units/*.timer)
 MANPAGES := $(wildcard docs/man/*.1 docs/man/*.5 docs/man/*.8)
 
@@ -33,7 +33,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
-build: ## build the four programs into bin/
+build: ## build the five programs into bin/
 	@mkdir -p bin
 	$(BUILD) -o bin/ $(PROGRAMS:%=./cmd/%)
 
@@ -132,7 +132,7 @@ unpackaged:
 install: unpackaged $(if $(shell command -v $(GO)),build) ## install below DESTDIR and PREFIX
 	install -d $(bindir) $(libexecdir) $(unitdir) $(generatordir) $(DESTDIR)/etc/cocker/containers
 	install -m 755 bin/cocker $(bindir)/
-	install -m 755 bin/cocker-launch bin/cocker-init $(libexecdir)/
+	install -m 755 bin/cocker-launch bin/cocker-init bin/cocker-dns $(libexecdir)/
 	install -m 755 bin/cocker-generator $(generatordir)/
 	$(if $(UNITS),install -m 644 $(UNITS) $(unitdir)/)
 	install -D -m 644 -t $(presetdir) units/system-preset/*.preset

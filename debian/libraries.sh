@@ -14,7 +14,7 @@ license() { # NAME DIRECTORY
 }
 
 "$GO" list -deps -f '{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}} {{.Dir}}{{end}}{{end}}' \
-	./cmd/cocker ./cmd/cocker-generator ./cmd/cocker-launch ./cmd/cocker-init |
+	./cmd/cocker ./cmd/cocker-generator ./cmd/cocker-launch ./cmd/cocker-init ./cmd/cocker-dns |
 	sort -u | while read -r path version dir; do
 		text=$(license "$path $version" "$dir")
 		[ -n "$text" ] || { echo "$path: no license in $dir" >&2; exit 1; }

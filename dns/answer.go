@@ -106,11 +106,13 @@ func answerName(query *dns.Msg, found []member, turn uint32) *dns.Msg {
 	answer := local(query, dns.RcodeSuccess)
 	question := query.Question[0]
 	var records []dns.RR
+	seen := map[netip.Addr]bool{} // the containers of a pod share one
 	for _, m := range found {
 		for _, address := range m.addresses {
-			if record := record(question, address); record != nil {
+			if record := record(question, address); record != nil && !seen[address] {
 				records = append(records, record)
 			}
+			seen[address] = true
 		}
 	}
 	if len(records) > 0 {

@@ -32,7 +32,9 @@ func newNames(members []join, alive func(leader int) bool) *Names {
 			n.aliases[alias] = append(n.aliases[alias], j.member)
 		}
 		for _, address := range j.addresses {
-			n.addresses[address] = j.member
+			if _, taken := n.addresses[address]; !taken {
+				n.addresses[address] = j.member
+			}
 		}
 	}
 	return n

@@ -21,6 +21,7 @@ import (
 type state struct {
 	Name    string      `json:"name"`
 	Leader  int         `json:"leader"`
+	Pod     string      `json:"pod"` // a name of each of its containers, as they share an address
 	Network string      `json:"network"`
 	Address string      `json:"address"`
 	Joins   []stateJoin `json:"joins"`
@@ -177,7 +178,11 @@ func (s state) in(network string) (join, bool) {
 				m.addresses = append(m.addresses, address)
 			}
 		}
-		return join{m, j.Aliases}, len(m.addresses) > 0
+		aliases := j.Aliases
+		if s.Pod != "" {
+			aliases = append(aliases, s.Pod)
+		}
+		return join{m, aliases}, len(m.addresses) > 0
 	}
 	return join{}, false
 }

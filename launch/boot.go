@@ -89,9 +89,19 @@ func networkFiles(lease netsetup.Lease, resolvConf []byte) (files []rootfs.File)
 	}
 	if servers := nameServers(resolvConf); len(servers) > 0 {
 		files = append(files, whole("/run/systemd/resolved.conf.d/00-cocker.conf", 0o644,
-			made+"[Resolve]\nDNS="+strings.Join(servers, " ")+"\n"))
+			made+"[Resolve]\nDNS="+strings.Join(servers, " ")+"\n"+searchLine(resolvConf)))
 	}
 	return files
+}
+
+// searchLine gives systemd-resolved the search domains of a resolv.conf(5): it asks no
+// server for a name of one word otherwise (ResolveUnicastSingleLabel= in resolved.conf(5)).
+func searchLine(resolvConf []byte) string {
+	_, domains := withoutServers(resolvConf)
+	if len(domains) == 0 {
+		return ""
+	}
+	return "Domains=" + strings.Join(domains, " ") + "\n"
 }
 
 // nameServers are those of a resolv.conf(5).

@@ -23,7 +23,7 @@ func (l *launcher) files() []rootfs.File {
 			return updateHosts(old, l.container, l.lease.Address.Addr())
 		}},
 	}
-	servers := resolvConf(l.container.Network.Mode)
+	servers := l.resolvConf()
 	if servers != nil {
 		files = append(files, whole("/etc/resolv.conf", 0o644, string(servers)))
 	}
@@ -82,6 +82,30 @@ func withoutBlock(old []byte) []byte {
 // resolvConfSources are tried in this order: the stub of systemd-resolved listens
 // on the host's loopback only, which the container cannot reach.
 var resolvConfSources = [...]string{"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"}
+
+// resolvConf names the name servers of the container's networks, or else those of the
+// host that it can reach.
+func (l *launcher) resolvConf() []byte {
+	mode := l.container.Network.Mode
+	if mode != config.NetworkBridge {
+		return resolvConf(mode)
+	}
+	var host []byte
+	for _, source := range resolvConfSources {
+		var err error
+		if host, err = os.ReadFile(source); err == nil {
+			break
+		}
+	}
+	content, err := withNames(host, l.container.Network.Joins)
+	if err != nil {
+		l.options.Warn(fmt.Sprintf("the container gets the host's resolvers: %v", err))
+	}
+	if content != nil {
+		return content
+	}
+	return resolvConf(mode)
+}
 
 // resolvConf returns the host's resolver configuration as far as it is of use in
 // the container; nil leaves the container's own alone.

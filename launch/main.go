@@ -153,7 +153,7 @@ func networkDown(name string) error {
 	if err != nil {
 		return err
 	}
-	return netsetup.Down(network)
+	return errors.Join(dropNames(network.Name), netsetup.Down(network))
 }
 
 func networkNamed(name string) (netsetup.Network, error) {

@@ -86,6 +86,13 @@ func makeNetwork(network netsetup.Network) (changes []string, err error) {
 	if err != nil {
 		return nil, err
 	}
+	problem, err := serveNames(network)
+	if err != nil {
+		problem = err.Error() // a container runs as well without names
+	}
+	if problem != "" {
+		warn(problem)
+	}
 	states, err := States()
 	for _, state := range states {
 		prefix, parseErr := netip.ParsePrefix(state.Address)
