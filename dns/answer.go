@@ -30,11 +30,12 @@ func parse(packet []byte) *dns.Msg {
 		return nil
 	}
 	// A question, and at most OPT and TSIG: a header that promises more makes no work.
-	if count := func(i int) uint16 { return binary.BigEndian.Uint16(packet[i:]) }; count(4) > 1 || count(6) > 0 || count(8) > 0 || count(10) > 2 {
+	count := func(offset int) int { return int(binary.BigEndian.Uint16(packet[offset:])) }
+	if count(4) > 1 || count(6) > 0 || count(8) > 0 || count(10) > 2 {
 		return nil
 	}
 	query := new(dns.Msg)
-	if query.Unpack(packet) != nil {
+	if query.Unpack(packet) != nil || len(query.Question) != count(4) || len(query.Extra) != count(10) {
 		return nil
 	}
 	return query

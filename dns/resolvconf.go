@@ -7,7 +7,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // resolvConfs are the host's: what its programs use, with the stub of systemd-resolved,
@@ -25,20 +26,33 @@ type servers struct {
 	own   []netip.Addr // that this server listens on: never asked
 
 	mutex   sync.Mutex
-	seen    []time.Time
+	seen    []version
 	current []netip.AddrPort
+}
+
+// version tells one content of a file from another; the time alone is that of the last
+// tick of the kernel's clock. Zero: there is no file.
+type version struct {
+	seconds, nanoseconds, size int64
+	inode                      uint64
+}
+
+func versionOf(file string) version {
+	var st unix.Stat_t
+	if unix.Stat(file, &st) != nil {
+		return version{}
+	}
+	return version{st.Mtim.Sec, st.Mtim.Nsec, st.Size, st.Ino}
 }
 
 func (s *servers) list() []netip.AddrPort {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	seen := make([]time.Time, len(s.files))
+	seen := make([]version, len(s.files))
 	for i, file := range s.files {
-		if info, err := os.Stat(file); err == nil {
-			seen[i] = info.ModTime()
-		}
+		seen[i] = versionOf(file)
 	}
-	if s.seen == nil || !slices.EqualFunc(seen, s.seen, time.Time.Equal) {
+	if s.seen == nil || !slices.Equal(seen, s.seen) {
 		s.seen, s.current = seen, s.read()
 	}
 	return s.current

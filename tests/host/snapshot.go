@@ -20,7 +20,8 @@ type view struct {
 }
 
 // views returns what Snapshot looks at. Counters, times and the harness's own cgroup
-// are left out: two looks at an idle host are equal.
+// are left out: two looks at an idle host are equal. So is a name server: it comes with
+// the first question of a container, and goes when nobody asks.
 func views() []view {
 	return []view{
 		{"mount", `findmnt --raw --noheadings --output TARGET,SOURCE,FSTYPE`},
@@ -33,11 +34,11 @@ func views() []view {
 		{"machine", `machinectl list --no-legend --no-pager`},
 		{"runtime file", `find /run/cocker -printf '%P %y %l\n' 2>/dev/null`},
 		{"state file", `find /var/lib/cocker -maxdepth 3 -printf '%P %y %l\n' 2>/dev/null`},
-		{"unit", `systemctl list-units --all --plain --no-legend --no-pager 'cocker*' | awk '{ print $1, $3, $4 }'`},
+		{"unit", `systemctl list-units --all --plain --no-legend --no-pager 'cocker*' | awk '$1 !~ /^cocker-dns@.*service/ { print $1, $3, $4 }'`},
 		{"unit file", `find /run/systemd/transient /run/systemd/system.control -name '*cocker*' 2>/dev/null`},
 		// Not the slices that systemd makes for template units, and keeps.
-		{"cgroup", `cd /sys/fs/cgroup && find . -type d -path '*cocker*' ! -name 'system-cocker*.slice'`},
-		{"process", `ps -e -o comm= | grep '^cocker'`},
+		{"cgroup", `cd /sys/fs/cgroup && find . -type d -path '*cocker*' ! -name 'system-cocker*.slice' ! -name 'cocker-dns@*.service'`},
+		{"process", `ps -e -o comm= | grep '^cocker' | grep -v '^cocker-dns'`},
 	}
 }
 
