@@ -36,6 +36,7 @@ var schema = [...]keySpec{ //nolint:gochecknoglobals // a table
 	{"", "autologin", (*builder).autologin},
 	{"", "mount", (*builder).mounts},
 	{"", "template", (*builder).templates},
+	{"", "pod", (*builder).pod},
 	{"network", "mode", (*builder).networkMode},
 	{"network", "address", (*builder).address},
 	{"network", "ports", (*builder).ports},
@@ -198,6 +199,7 @@ func (b *builder) checkWhole(entries []*entry) {
 	b.checkReload(entries)
 	b.checkInit(entries)
 	b.checkNetwork(entries)
+	b.checkPod(entries)
 	b.checkHealth(entries)
 	b.checkResources(entries)
 	b.checkAutologin(entries)
