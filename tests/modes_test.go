@@ -7,8 +7,8 @@ import (
 	"github.com/cocker/cocker/tests/host"
 )
 
-// idle is a container that does nothing.
-func idle(network string) string {
+// waiting is a container that does nothing.
+func waiting(network string) string {
 	return "image = 'demo'\ncommand = ['sleep', '1000000']\n[network]\n" + network + "\n"
 }
 
@@ -64,12 +64,12 @@ func TestNetworkOfAnotherContainer(t *testing.T) {
 		h.MustRun(t, "systemctl stop cocker@owner")
 
 		h.MustRun(t, "systemctl start cocker@owner && rm /etc/cocker/containers/guest.toml")
-		start(t, h, "shares", idle("mode = 'host'"))
-		refused(t, h, "of-host", idle("mode = 'container:shares'"), "container shares is in the host's network", `mode = "host"`)
+		start(t, h, "shares", waiting("mode = 'host'"))
+		refused(t, h, "of-host", waiting("mode = 'container:shares'"), "container shares is in the host's network", `mode = "host"`)
 		if r := h.Run(t, `/usr/libexec/cocker/cocker-launch start absent-owner`); r.ExitCode == 0 {
 			t.Error("it starts without a file")
 		}
-		declare(t, h, map[string]string{"alone": idle("mode = 'container:absent'")})
+		declare(t, h, map[string]string{"alone": waiting("mode = 'container:absent'")})
 		if r := h.Run(t, `/usr/libexec/cocker/cocker-launch start alone`); r.ExitCode != 1 ||
 			!strings.Contains(r.Stderr, "container absent, whose network this one shares, does not run; start it first: systemctl start cocker@absent") {
 			t.Errorf("exit status %d: %s", r.ExitCode, r.Stderr)
@@ -94,12 +94,12 @@ func TestNetworkNamespaceOfThePath(t *testing.T) {
 		assertOnlyLooks(t, h, "colored")
 		h.MustRun(t, "systemctl stop cocker@colored && ip -n blue addr show lo | grep -q 192.0.2.77")
 
-		refused(t, h, "colored", idle("mode = 'ns:/run/netns/green'"), `network namespace "/run/netns/green" does not exist`, "ip netns add")
-		refused(t, h, "colored", idle("mode = 'ns:/etc/hostname'"), `"/etc/hostname" is no network namespace: it is a file of another kind`)
-		refused(t, h, "colored", idle("mode = 'ns:/proc/1/ns/uts'"), `"/proc/1/ns/uts" is no network namespace: it is a namespace of another kind`)
-		refused(t, h, "colored", idle("mode = 'ns:/proc/1/ns/net'"), `is the host's own network namespace`, `mode = "host"`)
+		refused(t, h, "colored", waiting("mode = 'ns:/run/netns/green'"), `network namespace "/run/netns/green" does not exist`, "ip netns add")
+		refused(t, h, "colored", waiting("mode = 'ns:/etc/hostname'"), `"/etc/hostname" is no network namespace: it is a file of another kind`)
+		refused(t, h, "colored", waiting("mode = 'ns:/proc/1/ns/uts'"), `"/proc/1/ns/uts" is no network namespace: it is a namespace of another kind`)
+		refused(t, h, "colored", waiting("mode = 'ns:/proc/1/ns/net'"), `is the host's own network namespace`, `mode = "host"`)
 		h.MustRun(t, "mkfifo /srv/fifo")
-		refused(t, h, "colored", idle("mode = 'ns:/srv/fifo'"), `is no network namespace`)
+		refused(t, h, "colored", waiting("mode = 'ns:/srv/fifo'"), `is no network namespace`)
 	})
 }
 
@@ -134,6 +134,6 @@ func TestCustomNetwork(t *testing.T) {
 		}
 		h.MustRun(t, "systemctl stop cocker@hand-made")
 		h.WaitFor(t, eventually, "the link to go", "! ip link show hand0 2>/dev/null")
-		refused(t, h, "ports", idle("mode = 'custom'\nports = ['8080:80']"), "ports.toml:", "ports")
+		refused(t, h, "ports", waiting("mode = 'custom'\nports = ['8080:80']"), "ports.toml:", "ports")
 	})
 }
