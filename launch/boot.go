@@ -82,10 +82,10 @@ func interfaceFiles(id id128) []rootfs.File {
 // resolved.conf(5)).
 func networkFiles(lease netsetup.Lease, resolvConf []byte) (files []rootfs.File) {
 	const made = "# Made by cocker at every start.\n"
-	if lease.Address.IsValid() {
+	if lease.V4.IsValid() {
 		files = append(files, whole("/run/systemd/network/00-cocker.network", 0o644, made+fmt.Sprintf(
 			"[Match]\nName=%s\n\n[Network]\nAddress=%s\nGateway=%s\nLinkLocalAddressing=no\nIPv6AcceptRA=no\nKeepConfiguration=yes\n",
-			netsetup.ContainerLink, lease.Address, lease.Gateway)))
+			netsetup.ContainerLink, lease.V4, lease.Gateway4)))
 	}
 	if servers := nameServers(resolvConf); len(servers) > 0 {
 		files = append(files, whole("/run/systemd/resolved.conf.d/00-cocker.conf", 0o644,

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/netip"
 	"os"
 	"path/filepath"
 
@@ -61,10 +60,7 @@ func disconnect(state *State) error {
 		return nil
 	}
 	network := netsetup.Default()
-	var detach error
-	if prefix, err := netip.ParsePrefix(state.Address); err == nil {
-		detach = netsetup.Detach(network, state.Name, prefix.Addr(), state.Ports)
-	}
+	detach := netsetup.Detach(network, state.Name, state.Ports)
 	return errors.Join(detach, netsetup.Release(paths.Networks, network, state.Name))
 }
 

@@ -20,7 +20,7 @@ func (l *launcher) files() []rootfs.File {
 		whole("/etc/hostname", 0o644, l.container.Hostname+"\n"),
 		whole("/etc/machine-id", 0o444, hex.EncodeToString(id[:])+"\n"),
 		{Path: "/etc/hosts", Mode: 0o644, Update: func(old []byte) []byte {
-			return updateHosts(old, l.container, l.lease.Address.Addr())
+			return updateHosts(old, l.container, l.lease.Address())
 		}},
 	}
 	servers := resolvConf(l.container.Network.Mode)

@@ -110,7 +110,7 @@ func (l *launcher) announcement() string {
 	if l.options.Foreground || os.Getenv("NOTIFY_SOCKET") == "" {
 		return ""
 	}
-	message := "STATUS=" + reachable(l.container, l.lease.Address.Addr())
+	message := "STATUS=" + reachable(l.container, l.lease.Address())
 	// Of several, init knows when main is ready; where health is checked, it says so at the first success.
 	if (!l.container.NotifyReady || len(l.container.Processes) > 0) && !l.container.Health.Checked() {
 		message = "READY=1\n" + message

@@ -23,11 +23,11 @@ func (l *launcher) lend() (err error) {
 	if err := l.state.Write(); err != nil {
 		return err
 	}
-	l.lease, err = netsetup.Acquire(paths.Networks, l.network, l.container.Name, l.container.Network.Primary().Address)
+	l.lease, err = netsetup.Acquire(paths.Networks, l.network, l.container.Name, l.container.Network.Primary())
 	if err != nil {
 		return err
 	}
-	l.state.Address = l.lease.Address.String()
+	l.state.Address = l.lease.V4.String()
 	return l.state.Write()
 }
 
@@ -70,9 +70,15 @@ func (l *launcher) attach(netns int) error {
 	if err != nil {
 		return err
 	}
-	endpoint, err := netsetup.Attach(l.network, l.container.Name, l.lease, l.container.Network.Ports, netns)
+	// The ports come first: they are what fails, and cheaper to undo.
+	published, err := netsetup.Publish(l.container.Name, l.lease, l.container.Network.Ports)
 	if err != nil {
 		return err
+	}
+	l.state.Ports = published
+	endpoint, err := netsetup.Attach(l.network, l.container.Name, l.lease, l.container.Network.Primary(), 0, netns)
+	if err != nil {
+		return errors.Join(err, netsetup.Unpublish(l.container.Name, published))
 	}
 	l.state.HostInterface, l.interfaces = endpoint.HostInterface, []int{endpoint.HostIndex}
 	return l.state.Write()
@@ -92,7 +98,8 @@ func makeNetwork(network netsetup.Network) (changes []string, err error) {
 		if state.Network != network.Name || parseErr != nil || !state.Running() {
 			continue
 		}
-		err = errors.Join(err, netsetup.Publish(state.Name, prefix.Addr(), state.Ports))
+		_, publishErr := netsetup.Publish(state.Name, netsetup.Lease{Network: network.Name, V4: prefix}, state.Ports)
+		err = errors.Join(err, publishErr)
 	}
 	return changes, err
 }

@@ -84,7 +84,7 @@ func (l *launcher) fillIn() (func(root *os.File) error, error) {
 	if len(l.container.Templates) == 0 {
 		return nil, nil
 	}
-	jobs, err := renderJobs(l.container, l.lease.Address.Addr())
+	jobs, err := renderJobs(l.container, l.lease.Address())
 	if err != nil {
 		return nil, err
 	}
