@@ -207,6 +207,7 @@ func (b *builder) checkWhole(entries []*entry) {
 	b.checkReload(entries)
 	b.checkInit(entries)
 	b.checkNetwork(entries)
+	b.checkPod(entries)
 	b.checkHealth(entries)
 	b.checkResources(entries)
 	b.checkAutologin(entries)
