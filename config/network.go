@@ -53,7 +53,7 @@ func ValidInterface(name string) error {
 // the name, and a flag takes it in the place of a mode.
 func ValidNetwork(name string) error {
 	if err := ValidInterface(name); err != nil {
-		return fmt.Errorf("no valid network name, as the network's bridge has it: %w", err)
+		return fmt.Errorf("%w; it is the name of the network's bridge, too", err)
 	}
 	switch mode := NetworkMode(name); mode {
 	case NetworkBridge, NetworkHost, NetworkNone, NetworkCustom, NetworkContainer, NetworkNamespace:
@@ -106,9 +106,12 @@ func (b *builder) targetContainer(e *entry, name string) string {
 // checkNetwork refuses what needs a bridge in another mode, and brings the joins into
 // one shape: there are some if the mode is bridge.
 func (b *builder) checkNetwork(entries []*entry) {
-	b.checkPod(entries)
 	n := &b.c.Network
-	if n.Mode == NetworkBridge {
+	switch {
+	case b.c.Pod != "": // see checkPod
+		n.Joins = nil
+		return
+	case n.Mode == NetworkBridge:
 		b.checkJoins(entries)
 		return
 	}
@@ -119,30 +122,4 @@ func (b *builder) checkNetwork(entries []*entry) {
 		}
 	}
 	n.Joins = nil
-}
-
-func (b *builder) pod(e *entry) {
-	s, ok := b.plain(e, e.value)
-	if !ok {
-		return
-	}
-	if err := ValidName(s); err != nil {
-		b.fail(e, nil, "%s", strings.Replace(err.Error(), "container", "pod", 1))
-		return
-	}
-	b.c.Pod = s
-}
-
-// checkPod: what the containers of a pod share is not for one of them to say.
-func (b *builder) checkPod(entries []*entry) {
-	if b.c.Pod == "" {
-		return
-	}
-	if mode := find(entries, "network", "mode"); mode != nil && b.c.Network.Mode != NetworkBridge {
-		b.fail(mode, nil, "the container shares the network of pod %s; leave out this or pod", b.c.Pod)
-		b.c.Network.Mode, b.c.Network.Target = NetworkBridge, ""
-	}
-	if hostname := find(entries, "", "hostname"); hostname != nil {
-		b.fail(hostname, nil, "the container shares the host name of pod %s; leave out this or pod", b.c.Pod)
-	}
 }

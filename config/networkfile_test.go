@@ -137,7 +137,7 @@ func TestNetworkFileProblems(t *testing.T) {
 			t.Errorf("%q: %d problems: %v", c.text, len(Problems(err)), err)
 		}
 	}
-	if _, err := ParseNetwork("Front_of_the_house", "/n/x.toml", ""); err == nil || !strings.Contains(err.Error(), "longer than 15 bytes; rename the file") {
+	if _, err := ParseNetwork("Front_of_the_house", "/n/x.toml", ""); err == nil || !strings.Contains(err.Error(), "longer than 15 bytes; it is the name of the network's bridge, too; rename the file") {
 		t.Errorf("a long name: %v", err)
 	}
 }
