@@ -290,3 +290,22 @@ func writeFile(t *testing.T, path, text string) {
 		t.Fatal(err)
 	}
 }
+
+// The examples of cocker-network.toml(5) are good files.
+func TestExamplesOfTheNetworkManual(t *testing.T) {
+	page, err := os.ReadFile("../docs/man/cocker-network.toml.5")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, examples, _ := strings.Cut(string(page), ".SH EXAMPLES\n")
+	parts := strings.Split(examples, ".nf\n")[1:]
+	for _, part := range parts {
+		text, _, _ := strings.Cut(part, ".fi\n")
+		if _, err := ParseNetwork("a", "cocker-network.toml.5", text); err != nil {
+			t.Errorf("%v\n%s", err, text)
+		}
+	}
+	if len(parts) < 3 {
+		t.Errorf("%d examples", len(parts))
+	}
+}
