@@ -51,7 +51,7 @@ func LoadPod(dirs []string, name string) (*Pod, error) {
 	for _, dir := range dirs {
 		file := filepath.Join(dir, podDirectory, name+extension)
 		if _, err := os.Lstat(file); err == nil {
-			return readPod(name, file)
+			return readPod(dirs, name, file)
 		}
 	}
 	searched := make([]string, len(dirs))
@@ -76,7 +76,7 @@ func ListPods(dirs []string) (names []string, err error) {
 	return slices.Compact(names), nil
 }
 
-func readPod(name, file string) (*Pod, error) {
+func readPod(dirs []string, name, file string) (*Pod, error) {
 	text, err := readFile(file)
 	if err != nil {
 		return nil, err
@@ -94,6 +94,9 @@ func readPod(name, file string) (*Pod, error) {
 	b.checkNetwork(entries)
 	b.checkPodNetwork(entries)
 	if err := b.joined(); err != nil {
+		return nil, err
+	}
+	if err := newNetworks(dirs).checkJoins(b.c, entries); err != nil {
 		return nil, err
 	}
 	return &Pod{Name: name, File: file, Description: b.c.Description, Hostname: b.c.Hostname, Network: b.c.Network}, nil
