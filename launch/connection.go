@@ -48,12 +48,6 @@ func (j JoinState) lease() netsetup.Lease {
 	return lease
 }
 
-// again is a join that leases the same addresses.
-func (j JoinState) again() config.Join {
-	lease := j.lease()
-	return config.Join{Name: j.Network, Address: lease.V4.Addr(), Address6: lease.V6.Addr(), MAC: j.MAC, Interface: j.Interface, Aliases: j.Aliases}
-}
-
 // connector connects a container or a pod to its networks.
 type connector struct {
 	owner    string // whose leases, links and ports they are
@@ -74,7 +68,7 @@ func (c *connector) lend() error {
 			return err
 		}
 		c.networks = append(c.networks, network)
-		c.state.Joins = append(c.state.Joins, JoinState{Network: network.Name, MAC: join.MAC, Interface: interfaceName(join, i), Aliases: join.Aliases})
+		c.state.Joins = append(c.state.Joins, JoinState{Network: network.Name, Interface: interfaceName(join, i), Aliases: join.Aliases})
 	}
 	c.state.Network, c.state.Ports = c.networks[0].Name, c.ports
 	if err := c.write(); err != nil {
@@ -87,6 +81,7 @@ func (c *connector) lend() error {
 		}
 		c.leases = append(c.leases, lease)
 		c.state.Joins[i].Address, c.state.Joins[i].Address6 = text(lease.V4), text(lease.V6)
+		c.state.Joins[i].MAC = netsetup.MAC(lease, join)
 	}
 	c.state.Address = c.state.Joins[0].Address
 	return c.write()

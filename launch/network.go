@@ -109,7 +109,7 @@ func (c *Connection) renew(owner string, network netsetup.Network) error {
 		if join.Network != network.Name || join.Address == "" && join.Address6 == "" {
 			continue
 		}
-		_, err := netsetup.Acquire(paths.Networks, network, owner, join.again())
+		err := netsetup.Restore(paths.Networks, network, owner, join.lease())
 		if i == 0 {
 			_, publishErr := netsetup.Publish(owner, join.lease(), c.Ports)
 			err = errors.Join(err, publishErr)

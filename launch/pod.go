@@ -107,7 +107,7 @@ func podUp(name string) (err error) {
 			err = errors.Join(err, podDown(name))
 		}
 	}()
-	if err := os.MkdirAll(podPath(name, podShm), 0o700); err != nil {
+	if err := errors.Join(os.MkdirAll(paths.Runtime, 0o755), os.MkdirAll(podPath(name, podShm), 0o700)); err != nil {
 		return fmt.Errorf("pod %s: %w", name, err)
 	}
 	state := &PodState{Name: name, Hostname: pod.Hostname}

@@ -49,8 +49,10 @@ func TestNetworkOfAnotherContainer(t *testing.T) {
 		if got := inside(t, h, "guest", show); got != "10.88.7.7/16\neth0 lo\nup\n0\nguest" {
 			t.Errorf("the guest sees\n%s", got)
 		}
-		if got := inside(t, h, "guest", "ping -c1 -W30 127.0.0.1 >/dev/null && echo pings; su nobody -s /bin/sh -c 'ping -c1 -W30 10.88.7.7' >/dev/null && echo pings"); got != "pings\npings" {
-			t.Errorf("ping: %q", got)
+		// Without a capability over it nobody has a raw socket, as busybox's ping wants; other
+		// programs ping by what is for every group.
+		if got := h.MustRun(t, `nsenter --net --target "$1" cat /proc/sys/net/ipv4/ping_group_range | xargs`, mainPID(t, h, "guest")); got != "0 2147483647" {
+			t.Errorf("those may ping: %q", got)
 		}
 		assertOnlyLooks(t, h, "guest")
 
