@@ -32,8 +32,8 @@ type JoinState struct {
 	Aliases       []string `json:"aliases,omitempty"`
 }
 
-// parts are the joins. A state that an older cocker has written has none, and one network.
-func (c *Connection) parts() []JoinState {
+// Parts are the joins. A state that an older cocker has written has none, and one network.
+func (c *Connection) Parts() []JoinState {
 	if len(c.Joins) == 0 && c.Network != "" {
 		return []JoinState{{Network: c.Network, Address: c.Address, HostInterface: c.HostInterface}}
 	}
@@ -149,7 +149,7 @@ func ensure(network netsetup.Network) error {
 // may take the address at once, and must not get this one's ports with it.
 func (c *Connection) disconnect(owner string) error {
 	var errs []error
-	for i, join := range c.parts() {
+	for i, join := range c.Parts() {
 		network, ports := leftNetwork(join.Network), c.Ports
 		if i > 0 {
 			ports = nil

@@ -105,7 +105,7 @@ func cleanUpIfEnded(state *State) error {
 
 // renew takes the leases in a network again, and publishes the ports if they lead there.
 func (c *Connection) renew(owner string, network netsetup.Network) error {
-	for i, join := range c.parts() {
+	for i, join := range c.Parts() {
 		if join.Network != network.Name || join.Address == "" && join.Address6 == "" {
 			continue
 		}

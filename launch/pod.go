@@ -245,8 +245,12 @@ func (l *launcher) openPod() error {
 	return nil
 }
 
+// notUp says why a container finds its pod's namespaces missing: the file may be bad.
 func notUp(pod string, err error) error {
-	return fmt.Errorf("pod %s is not up (%w); start it: systemctl start cocker-pod@%[1]s", pod, err)
+	if _, loadErr := config.LoadPod(paths.ConfigDirs(), pod); loadErr != nil {
+		return loadErr
+	}
+	return fmt.Errorf("pod %s is not up (%w); the reason is in: systemctl status cocker-pod@%[1]s", pod, err)
 }
 
 // sharedMemory is the directory that the container sees as /dev/shm; "": one of its own.
