@@ -101,29 +101,26 @@ func leaveTable(n Network) error {
 		return nothingIf(errors.Is(err, unix.ENOENT), fmt.Errorf("look up table %s: %w", tableName, err))
 	}
 	bridges, err := conn.GetSetElements(t.bridges)
-	if err != nil {
+	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("list bridges of table %s: %w", tableName, err)
 	}
 	name := string(interfaceName(n.Link))
-	switch {
-	case len(bridges) == 0 || len(bridges) == 1 && string(bridges[0].Key) == name:
+	if len(bridges) == 0 || len(bridges) == 1 && string(bridges[0].Key) == name {
 		conn.DelTable(t.Table)
-	case contains(bridges, name):
-		err = errors.Join(conn.SetDeleteElements(t.bridges, bridgeElements(n)), conn.SetDeleteElements(t.subnets, subnetElements(n)))
+		if err := conn.Flush(); err != nil {
+			return fmt.Errorf("delete table %s: %w", tableName, err)
+		}
+		return nil
 	}
-	if err := errors.Join(err, conn.Flush()); err != nil {
-		return fmt.Errorf("remove %s from table %s: %w", n.Name, tableName, err)
-	}
-	return nil
-}
-
-func contains(elements []nftables.SetElement, key string) bool {
-	for _, element := range elements {
-		if string(element.Key) == key {
-			return true
+	// Each for itself: one that is not there spoils a whole transaction.
+	var failed []error
+	for _, p := range t.elementsOf(n) {
+		err := conn.SetDeleteElements(p.set, p.elements)
+		if err = errors.Join(err, conn.Flush()); err != nil && !errors.Is(err, unix.ENOENT) {
+			failed = append(failed, fmt.Errorf("remove %s from set %s: %w", n.Name, p.set.Name, err))
 		}
 	}
-	return false
+	return errors.Join(failed...)
 }
 
 func nothingIf(gone bool, err error) error {
