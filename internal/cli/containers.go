@@ -5,8 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -180,14 +179,17 @@ func (c container) ports() []string {
 	return ports
 }
 
-// address is the address that the container holds now; "" if it has none of its
-// own. It is read back from the lease, see netsetup.Acquire.
+// address is the address that the container holds now, the first of several; "" if it
+// has none of its own.
 func (c container) address() string {
-	target, err := os.Readlink(filepath.Join(paths.Networks, config.DefaultNetwork, "by-name", c.Name))
+	if c.Run == nil {
+		return ""
+	}
+	prefix, err := netip.ParsePrefix(c.Run.Address)
 	if err != nil {
 		return ""
 	}
-	return target
+	return prefix.Addr().String()
 }
 
 // notFound says that there is no container of a name, and what was meant.
