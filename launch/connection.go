@@ -32,8 +32,8 @@ type JoinState struct {
 	Aliases       []string `json:"aliases,omitempty"`
 }
 
-// parts are the joins. A state that an older cocker has written has none, and one network.
-func (c *Connection) parts() []JoinState {
+// Parts are the joins. A state that an older cocker has written has none, and one network.
+func (c *Connection) Parts() []JoinState {
 	if len(c.Joins) == 0 && c.Network != "" {
 		return []JoinState{{Network: c.Network, Address: c.Address, HostInterface: c.HostInterface}}
 	}
@@ -46,12 +46,6 @@ func (j JoinState) lease() netsetup.Lease {
 	lease.V4, _ = netip.ParsePrefix(j.Address) // the zero value where there is none
 	lease.V6, _ = netip.ParsePrefix(j.Address6)
 	return lease
-}
-
-// again is a join that leases the same addresses.
-func (j JoinState) again() config.Join {
-	lease := j.lease()
-	return config.Join{Name: j.Network, Address: lease.V4.Addr(), Address6: lease.V6.Addr(), MAC: j.MAC, Interface: j.Interface, Aliases: j.Aliases}
 }
 
 // connector connects a container or a pod to its networks.
@@ -74,7 +68,7 @@ func (c *connector) lend() error {
 			return err
 		}
 		c.networks = append(c.networks, network)
-		c.state.Joins = append(c.state.Joins, JoinState{Network: network.Name, MAC: join.MAC, Interface: interfaceName(join, i), Aliases: join.Aliases})
+		c.state.Joins = append(c.state.Joins, JoinState{Network: network.Name, Interface: interfaceName(join, i), Aliases: join.Aliases})
 	}
 	c.state.Network, c.state.Ports = c.networks[0].Name, c.ports
 	if err := c.write(); err != nil {
@@ -87,6 +81,7 @@ func (c *connector) lend() error {
 		}
 		c.leases = append(c.leases, lease)
 		c.state.Joins[i].Address, c.state.Joins[i].Address6 = text(lease.V4), text(lease.V6)
+		c.state.Joins[i].MAC = netsetup.MAC(lease, join)
 	}
 	c.state.Address = c.state.Joins[0].Address
 	return c.write()
@@ -154,7 +149,7 @@ func ensure(network netsetup.Network) error {
 // may take the address at once, and must not get this one's ports with it.
 func (c *Connection) disconnect(owner string) error {
 	var errs []error
-	for i, join := range c.parts() {
+	for i, join := range c.Parts() {
 		network, ports := leftNetwork(join.Network), c.Ports
 		if i > 0 {
 			ports = nil

@@ -5,7 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -179,17 +180,20 @@ func (c container) ports() []string {
 	return ports
 }
 
-// address is the address that the container holds now, the first of several; "" if it
-// has none of its own.
-func (c container) address() string {
-	if c.Run == nil {
-		return ""
+// addresses are those that the container has now, the first of its first network; none
+// if it has none of its own. What one has of its pod is the pod's, and its own here.
+func (c container) addresses() (all []string) {
+	if c.Run == nil || !c.Run.Running() {
+		return nil
 	}
-	prefix, err := netip.ParsePrefix(c.Run.Address)
-	if err != nil {
-		return ""
+	for _, join := range c.Run.Parts() {
+		for _, text := range []string{join.Address, join.Address6} {
+			if prefix, err := netip.ParsePrefix(text); err == nil {
+				all = append(all, prefix.Addr().String())
+			}
+		}
 	}
-	return prefix.Addr().String()
+	return all
 }
 
 // notFound says that there is no container of a name, and what was meant.
