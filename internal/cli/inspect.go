@@ -16,6 +16,7 @@ import (
 
 	"github.com/cocker/cocker/config"
 	"github.com/cocker/cocker/internal/paths"
+	"github.com/cocker/cocker/launch"
 	"github.com/cocker/cocker/scope"
 )
 

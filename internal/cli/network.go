@@ -111,7 +111,7 @@ func allMembers() (map[string][]member, error) {
 		if !state.Running() {
 			continue
 		}
-		for i, j := range state.Joins {
+		for i, j := range state.Parts() {
 			m := member{Container: state.Name, Address: j.Address, Address6: j.Address6, MAC: j.MAC, Interface: j.Interface,
 				HostInterface: j.HostInterface, Aliases: append([]string{}, j.Aliases...), Ports: []string{}}
 			if i == 0 {
