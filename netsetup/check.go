@@ -12,6 +12,8 @@ import (
 	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/cocker/cocker/config"
 )
 
 // Finding is one thing that keeps a network from working.
@@ -114,35 +116,39 @@ func checkForwarding(n Network) (found []Finding) {
 
 // checkTable compares the table with what it has to be.
 func checkTable(n Network) ([]Finding, error) {
-	conn, err := nftables.New()
+	get, err := openGetter()
 	if err != nil {
-		return nil, fmt.Errorf("open nftables: %w", err)
+		return nil, err
 	}
-	t := newTable()
-	if _, err := conn.ListTableOfFamily(tableName, t.Family); err != nil {
-		if errors.Is(err, unix.ENOENT) {
-			return []Finding{{Problem: "the nft table inet " + tableName + " is missing: somebody has flushed the rules"}}, nil
+	defer get.Close()
+	missing, err := get.missing(newTable(), n)
+	if missing == "" || err != nil {
+		return nil, err
+	}
+	return []Finding{{Problem: fmt.Sprintf("the rules are missing, or some of them (%s of the nft table inet %s): somebody has flushed them", missing, tableName)}}, nil
+}
+
+// Unpublished are the ports of a container that do not lead to it, though they should.
+func Unpublished(container string, lease Lease, ports []config.Port) (missing []config.Port, err error) {
+	elements, err := openElements()
+	if err != nil {
+		return nil, err
+	}
+	defer elements.Close()
+	for _, p := range ports {
+		for _, b := range elements.bindings(lease, []config.Port{p}) {
+			set, wanted := b.element(container)
+			found, err := elements.one(set, wanted.Key)
+			if err != nil && !errors.Is(err, unix.ENOENT) {
+				return missing, err
+			}
+			if found.owner != container || !bytes.Equal(found.value, wanted.Val) {
+				missing = append(missing, p)
+				break
+			}
 		}
-		return nil, fmt.Errorf("look up table %s: %w", tableName, err)
 	}
-	var found []Finding
-	for _, c := range t.chains() {
-		rules, err := conn.GetRules(t.Table, &nftables.Chain{Name: c.name, Table: t.Table})
-		if err != nil && !errors.Is(err, unix.ENOENT) {
-			return found, fmt.Errorf("list rules of chain %s: %w", c.name, err)
-		}
-		if len(rules) != len(c.rules) {
-			found = append(found, Finding{Problem: fmt.Sprintf("the chain %s of the nft table inet %s has %d rules, not %d", c.name, tableName, len(rules), len(c.rules))})
-		}
-	}
-	bridges, err := conn.GetSetElements(t.bridges)
-	if err != nil && !errors.Is(err, unix.ENOENT) {
-		return found, fmt.Errorf("list bridges of table %s: %w", tableName, err)
-	}
-	if !contains(bridges, string(interfaceName(n.Link))) {
-		found = append(found, Finding{Problem: fmt.Sprintf("the nft table inet %s does not know the bridge %s", tableName, n.Link)})
-	}
-	return found, nil
+	return missing, nil
 }
 
 // checkForeign finds chains of others that drop what is forwarded unless a rule accepts
