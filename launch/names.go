@@ -34,7 +34,7 @@ const namesTimeout = 20 * time.Second
 func serveNames(network netsetup.Network) (problem string, err error) {
 	zone := zoneOf(network)
 	if len(zone.Addresses) == 0 {
-		return "", nil
+		return "", dropIfServed(zone.Network)
 	}
 	link, err := net.InterfaceByName(zone.Link)
 	if err != nil {
@@ -61,6 +61,14 @@ func serveNames(network netsetup.Network) (problem string, err error) {
 	return zone.Problem, errors.Join(endSockets(zone.Network), zone.Write())
 }
 
+// dropIfServed ends the name server of a network that has been told to have none.
+func dropIfServed(network string) error {
+	if _, err := names.Read(network); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return dropNames(network)
+}
+
 // dropNames ends the name server of a network.
 func dropNames(network string) error {
 	unlock, err := lockNames()
@@ -75,14 +83,21 @@ func endNames(network string) error {
 	return errors.Join(endSockets(network), names.Remove(network))
 }
 
-// zoneOf is the network as its name server is told of it.
+// zoneOf is the network as its name server is told of it. It has no addresses where
+// there is no such server: where none is wanted, and where the host is not the router of
+// the network, as it has no address there that would be cocker's.
 func zoneOf(network netsetup.Network) *names.Zone {
-	return &names.Zone{
-		Network:   network.Name,
-		Link:      network.Name,
-		Addresses: []netip.Addr{network.Gateway},
-		Subnets:   []netip.Prefix{network.Subnet},
+	zone := &names.Zone{Network: network.Name, Link: network.Link, Internal: network.Internal}
+	if network.NoDNS || !network.Routed() {
+		return zone
 	}
+	for _, subnet := range []netsetup.Subnet{network.V4, network.V6} {
+		if subnet.Prefix.IsValid() {
+			zone.Addresses = append(zone.Addresses, subnet.Gateway)
+			zone.Subnets = append(zone.Subnets, subnet.Prefix)
+		}
+	}
+	return zone
 }
 
 // listens tells whether the sockets are there.

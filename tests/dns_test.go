@@ -19,7 +19,7 @@ const dnstool = "/usr/local/bin/dnstool"
 const nameServer = "10.88.0.1:53"
 
 // installTool builds dnstool and puts it into the host.
-func installTool(t *testing.T, h *host.Host) {
+func installTool(t *testing.T, h *host.Host) (remove func()) {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "dnstool")
 	build := exec.Command("go", "build", "-o", program, module+"/tests/dnstool")
@@ -32,7 +32,7 @@ func installTool(t *testing.T, h *host.Host) {
 		t.Fatal(err)
 	}
 	h.WriteFile(t, dnstool, string(content), 0o755)
-	t.Cleanup(func() { h.Run(t, "rm -f "+dnstool) })
+	return func() { h.MustRun(t, "rm -f "+dnstool) }
 }
 
 // asks is the answer that a container gets to "NETWORK SERVER NAME TYPE", where NETWORK
@@ -43,14 +43,14 @@ func asks(t *testing.T, h *host.Host, container, question string) string {
 }
 
 // idleAfter makes name servers end when nobody has asked for a while.
-func idleAfter(t *testing.T, h *host.Host, seconds string) {
+func idleAfter(t *testing.T, h *host.Host, seconds string) (undo func()) {
 	t.Helper()
 	const file = "/run/systemd/system/cocker-dns@.service.d/idle.conf"
 	h.WriteFile(t, file, "[Service]\nEnvironment=COCKER_DNS_IDLE="+seconds+"s\n", 0o644)
 	h.MustRun(t, "systemctl daemon-reload && systemctl stop cocker-dns@cocker0.service")
-	t.Cleanup(func() {
-		h.Run(t, "rm -r $(dirname "+file+"); systemctl daemon-reload; systemctl stop cocker-dns@cocker0.service")
-	})
+	return func() {
+		h.MustRun(t, "rm -r $(dirname "+file+"); systemctl daemon-reload; systemctl stop cocker-dns@cocker0.service")
+	}
 }
 
 const dnsActive = "systemctl is-active -q cocker-dns@cocker0.service"
@@ -58,7 +58,7 @@ const dnsActive = "systemctl is-active -q cocker-dns@cocker0.service"
 // Containers find each other by name, as long as they run.
 func TestContainersFindEachOther(t *testing.T) {
 	onCleanHost(t, func(t *testing.T, h *host.Host) {
-		installTool(t, h)
+		defer installTool(t, h)()
 		start(t, h, "asker", "image = 'demo'\n")
 		start(t, h, "front-end", web("hello", "address = '10.88.7.7'"))
 		const own = "nameserver 10.88.0.1\nsearch cocker0"
@@ -114,7 +114,7 @@ func TestContainersFindEachOther(t *testing.T) {
 // What containers are not called is asked of the host's resolvers.
 func TestNamesOutside(t *testing.T) {
 	onCleanHost(t, func(t *testing.T, h *host.Host) {
-		installTool(t, h)
+		defer installTool(t, h)()
 		start(t, h, "asker", "image = 'demo'\n")
 		ctx, cancel := context.WithCancel(t.Context())
 		server := h.OutsideCommand(ctx, dnstool, "serve", "192.0.2.2:53")
@@ -157,8 +157,8 @@ func TestNamesOutside(t *testing.T) {
 // There is no process while nobody asks, and no question is lost when one begins or ends.
 func TestNameServerComesAndGoes(t *testing.T) {
 	onCleanHost(t, func(t *testing.T, h *host.Host) {
-		installTool(t, h)
-		idleAfter(t, h, "0.3")
+		defer installTool(t, h)()
+		defer idleAfter(t, h, "0.3")()
 		start(t, h, "asker", "image = 'demo'\n")
 		const question = "udp " + nameServer + " asker.cocker0 A"
 		for range 3 {
@@ -183,7 +183,7 @@ func TestNameServerComesAndGoes(t *testing.T) {
 // A resolver asks again when the server is killed with its question, and is answered.
 func TestNameServerKilled(t *testing.T) {
 	onCleanHost(t, func(t *testing.T, h *host.Host) {
-		installTool(t, h)
+		defer installTool(t, h)()
 		start(t, h, "asker", "image = 'demo'\n")
 		load := make(chan string, 2)
 		for _, network := range []string{"udp", "tcp"} {
@@ -212,7 +212,7 @@ func TestNameServerKilled(t *testing.T) {
 // nothing any more.
 func TestNamesFollowTheNetwork(t *testing.T) {
 	onCleanHost(t, func(t *testing.T, h *host.Host) {
-		installTool(t, h)
+		defer installTool(t, h)()
 		start(t, h, "asker", "image = 'demo'\n")
 		served := func(after string) {
 			t.Helper()
@@ -249,7 +249,7 @@ func TestNamesFollowTheNetwork(t *testing.T) {
 // have the host's resolvers.
 func TestNamesWhosePortIsTaken(t *testing.T) {
 	onCleanHost(t, func(t *testing.T, h *host.Host) {
-		installTool(t, h)
+		defer installTool(t, h)()
 		// Those on the host's loopback addresses, such as systemd-resolved's, are in nobody's way.
 		h.MustRun(t, "systemctl stop cocker-network@cocker0; systemd-run --quiet --unit=test-stub socat TCP4-LISTEN:53,bind=127.0.0.53,fork,reuseaddr /dev/null")
 		h.WaitFor(t, eventually, "the stub", "ss -Hlnt 'sport = 53' | grep -q 127.0.0.53")
@@ -276,6 +276,76 @@ func TestNamesWhosePortIsTaken(t *testing.T) {
 		h.MustRun(t, "systemctl stop test-taker && systemctl reload cocker-network@cocker0 && systemctl restart cocker@asker")
 		if got := asks(t, h, "asker", "udp "+nameServer+" asker A"); !strings.HasPrefix(got, "NOERROR A ") {
 			t.Errorf("after the repair: %q", got)
+		}
+	})
+}
+
+// Who is in a network, and only who is, finds those in it, by IPv4 and IPv6, by name and
+// alias.
+func TestNamesStayInTheirNetwork(t *testing.T) {
+	onCleanHost(t, func(t *testing.T, h *host.Host) {
+		defer installTool(t, h)()
+		for name, toml := range map[string]string{
+			"front": "subnets = ['10.98.1.0/24', 'fd00:98:1::/64']\n",
+			"back":  "subnets = ['10.98.2.0/24']\ninternal = true\n",
+			"plain": "subnets = ['10.98.3.0/24']\ndns = false\n",
+		} {
+			h.WriteFile(t, "/etc/cocker/networks/"+name+".toml", toml, 0o644)
+		}
+		defer func() {
+			for _, name := range []string{"front", "back", "plain"} {
+				removeNetwork(t, h, name)
+			}
+			if got := h.Run(t, "ls /run/cocker/dns; ss -Hlntu 'sport = 53' | grep 10.98").Stdout; got != "cocker0.json\n" {
+				t.Errorf("after the end of the networks there is\n%s", got)
+			}
+		}()
+		const image = "image = 'demo'\n[network]\n"
+		start(t, h, "web", image+"name = 'front'\naddress = '10.98.1.5'\naddress6 = 'fd00:98:1::5'\naliases = ['www', 'shared']\n[[network.join]]\nname = 'back'\naddress = '10.98.2.5'\naliases = ['inner']\n")
+		start(t, h, "api", image+"name = 'front'\naddress = '10.98.1.6'\naddress6 = 'fd00:98:1::6'\naliases = ['shared']\n")
+		start(t, h, "db", image+"name = 'back'\naddress = '10.98.2.7'\naliases = ['shared']\n")
+		start(t, h, "loner", image+"name = 'plain'\n")
+		for container, want := range map[string]string{
+			"web":   "nameserver 10.98.1.1\nnameserver fd00:98:1::1\nnameserver 10.98.2.1\nsearch front back",
+			"db":    "nameserver 10.98.2.1\nsearch back",
+			"loner": "nameserver 192.0.2.2",
+		} {
+			if got := inside(t, h, container, "cat /etc/resolv.conf"); got != want {
+				t.Errorf("resolv.conf of %s:\n%s", container, got)
+			}
+		}
+		const front, front6, back = "10.98.1.1:53 ", "[fd00:98:1::1]:53 ", "10.98.2.1:53 "
+		for _, test := range []struct{ who, question, want string }{
+			{"api", "udp " + front + "web A", "NOERROR A 10.98.1.5"},
+			{"api", "tcp " + front + "web AAAA", "NOERROR AAAA fd00:98:1::5"},
+			{"api", "udp " + front6 + "web.front AAAA", "NOERROR AAAA fd00:98:1::5"},
+			{"api", "tcp " + front6 + "www A", "NOERROR A 10.98.1.5"},
+			{"api", "udp " + front6 + "5.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.1.0.0.0.8.9.0.0.0.0.d.f.ip6.arpa PTR", "NOERROR PTR web.front."},
+			{"api", "udp " + front + "inner.front A", "NXDOMAIN"},
+			{"api", "udp " + front + "db.front A", "NXDOMAIN"},
+			{"api", "udp " + front + "db A", "SERVFAIL"}, // nobody outside answers
+			{"api", "udp " + back + "db A", "nothing"},
+			{"api", "tcp " + back + "db A", "nothing"},
+			{"api", "udp " + nameServer + " web A", "nothing"},
+			{"db", "udp " + back + "web A", "NOERROR A 10.98.2.5"},
+			{"db", "udp " + back + "inner A", "NOERROR A 10.98.2.5"},
+			{"db", "udp " + back + "shared A", "NOERROR A 10.98.2.7"},
+			{"db", "udp " + back + "web AAAA", "NOERROR"},
+			{"db", "udp " + back + "api A", "NXDOMAIN"},
+			{"db", "udp " + back + "outside.example A", "NXDOMAIN"},
+			{"web", "udp " + back + "db A", "NOERROR A 10.98.2.7"},
+		} {
+			if got := asks(t, h, test.who, test.question); got != test.want {
+				t.Errorf("%s asks %s: %q, want %q", test.who, test.question, got, test.want)
+			}
+		}
+		first := map[string]bool{}
+		for range 4 {
+			got := asks(t, h, "api", "udp "+front+"shared A")
+			first[got] = true
+		}
+		if !first["NOERROR A 10.98.1.5 A 10.98.1.6"] || !first["NOERROR A 10.98.1.6 A 10.98.1.5"] || len(first) != 2 {
+			t.Errorf("a shared alias: %v", first)
 		}
 	})
 }
