@@ -13,14 +13,17 @@ import (
 // What the launcher writes of a container is what is read here.
 func TestStateOfTheLauncher(t *testing.T) {
 	var s launch.State
-	s.Name, s.Leader, s.Network, s.Address = "web", os.Getpid(), "shop", "10.9.0.5/16"
+	s.Name, s.Leader = "web", os.Getpid()
+	s.Joins = []launch.JoinState{{Network: "other", Address: "10.8.0.5/16"}, {Network: "shop", Address: "10.9.0.5/16", Address6: "fd00:9::5/64", Aliases: []string{"www"}}}
 	data, err := json.Marshal(s)
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
 	put(t, dir, "web.json", string(data))
-	if got := newWorld(dir, "shop").says("web.", dns.TypeA); got != "NOERROR A 10.9.0.5" {
-		t.Errorf("%s: %s", data, got)
+	for name, want := range map[string]string{"web.": "NOERROR A 10.9.0.5 AAAA fd00:9::5", "www.": "NOERROR A 10.9.0.5 AAAA fd00:9::5"} {
+		if got := newWorld(dir, "shop").says(name, dns.TypeANY); got != want {
+			t.Errorf("%s: %s: %s", data, name, got)
+		}
 	}
 }
