@@ -31,7 +31,7 @@ func testJoin(container string, leader int, aliases string, addresses ...string)
 const endedLeader = 99
 
 func testNames() *Names {
-	return newNames([]join{
+	return newNames("shop", []join{
 		testJoin("web", 1, "www front", "10.9.0.5", "fd00:9::5"),
 		testJoin("web2", 2, "front web", "10.9.0.6"),
 		testJoin("front-end.example", 3, "", "10.9.0.7"),
@@ -206,7 +206,7 @@ func TestTruncation(t *testing.T) {
 	for i := range 200 {
 		many = append(many, testJoin(fmt.Sprintf("c%d", i), 1, "many", fmt.Sprintf("10.9.1.%d", i)))
 	}
-	n := newNames(many, func(int) bool { return true })
+	n := newNames("shop", many, func(int) bool { return true })
 	for _, test := range []struct {
 		size  uint16
 		limit int

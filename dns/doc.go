@@ -10,5 +10,6 @@
 // followed by the network's own, as in web.cocker0. A container's name goes before
 // another's alias. What ends in the network's name is answered here and nowhere else, and
 // so are the addresses of its subnets; the rest goes to the host's resolvers, unless the
-// network is internal: it has no way out, so names have none (as netavark has it).
+// network is internal: it has no way out, so names have none (as netavark has it). Before
+// that, a container in further networks is told their names.
 package dns

@@ -14,6 +14,7 @@ type member struct {
 
 // Names is who is in a network. It is never changed once it is made.
 type Names struct {
+	network   string
 	names     map[string][]member // in lower case
 	aliases   map[string][]member
 	addresses map[netip.Addr]member
@@ -22,8 +23,8 @@ type Names struct {
 
 // newNames makes the tables. alive is asked at each answer: a container that has ended
 // has a state until it is cleaned up.
-func newNames(members []join, alive func(leader int) bool) *Names {
-	n := &Names{names: map[string][]member{}, aliases: map[string][]member{}, addresses: map[netip.Addr]member{}, alive: alive}
+func newNames(network string, members []join, alive func(leader int) bool) *Names {
+	n := &Names{network: canonical(network), names: map[string][]member{}, aliases: map[string][]member{}, addresses: map[netip.Addr]member{}, alive: alive}
 	for _, j := range members {
 		name := canonical(j.container)
 		n.names[name] = append(n.names[name], j.member)
@@ -56,6 +57,11 @@ func (n *Names) find(name string) []member {
 		return found
 	}
 	return n.running(n.aliases[name])
+}
+
+// findHere is find for a name that may have the network's own behind it.
+func (n *Names) findHere(name string) []member {
+	return n.find(strings.TrimSuffix(name, "."+n.network))
 }
 
 func (n *Names) running(all []member) (found []member) {

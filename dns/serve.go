@@ -153,7 +153,7 @@ func (s *server) packet(conn *net.UDPConn, packet []byte, from netip.AddrPort) {
 			_, _ = conn.WriteToUDPAddrPort(packet, from)
 		}
 	}
-	if answer := s.local(query); answer != nil {
+	if answer := s.local(query, client); answer != nil {
 		send(pack(answer, sizeLimit(query)))
 		return
 	}
@@ -168,11 +168,21 @@ func (s *server) packet(conn *net.UDPConn, packet []byte, from netip.AddrPort) {
 }
 
 // local answers what needs nobody else; nil: the host's resolvers are to be asked.
-func (s *server) local(query *dns.Msg) *dns.Msg {
+func (s *server) local(query *dns.Msg, client netip.Addr) *dns.Msg {
 	if answer := refuse(query); answer != nil {
 		return answer
 	}
-	return answer(s.zone, s.world.current(), query, s.turn.Add(1))
+	turn := s.turn.Add(1)
+	own := answer(s.zone, s.world.current(), query, turn)
+	if own != nil && own.Rcode == dns.RcodeSuccess {
+		return own
+	}
+	for _, n := range s.world.further(client) {
+		if found := n.findHere(canonical(query.Question[0].Name)); len(found) > 0 {
+			return answerName(query, found, turn)
+		}
+	}
+	return own
 }
 
 // forward asks the host's resolvers. What does not fit is cut.
@@ -244,7 +254,7 @@ func (s *server) stream(conn *net.TCPConn, client netip.Addr) {
 }
 
 func (s *server) streamAnswer(query *dns.Msg, client netip.Addr) []byte {
-	if answer := s.local(query); answer != nil {
+	if answer := s.local(query, client); answer != nil {
 		return pack(answer, dns.MaxMsgSize)
 	}
 	if !s.waiting.enter(client) {

@@ -242,6 +242,32 @@ func TestStrangersAreNotAnswered(t *testing.T) {
 	}
 }
 
+// A container in several networks finds the names of all of them; the others don't.
+func TestFurtherNetworks(t *testing.T) {
+	s := serveHere(t, 3*time.Second)
+	s.world.served = func(network string) bool { return network != "silent" }
+	put(t, s.world.dir, "both.json", `{"name": "both", "leader": 1, "joins": [{"network": "shop", "address": "127.0.0.20/8"}, {"network": "back", "address": "10.8.0.5/16"}, {"network": "silent", "address": "10.7.0.5/16"}]}`)
+	put(t, s.world.dir, "db.json", `{"name": "db", "leader": 1, "joins": [{"network": "back", "address": "10.8.0.6/16", "aliases": ["web"]}]}`)
+	put(t, s.world.dir, "mute.json", `{"name": "mute", "leader": 1, "joins": [{"network": "silent", "address": "10.7.0.6/16"}]}`)
+	for _, test := range []struct{ from, name, want string }{
+		{"127.0.0.20", "db.", "NOERROR A 10.8.0.6"},
+		{"127.0.0.20", "db.back.", "NOERROR A 10.8.0.6"},
+		{"127.0.0.20", "db.shop.", "NXDOMAIN"},
+		{"127.0.0.20", "web.", "NOERROR A 127.0.0.5"},
+		{"127.0.0.20", "web.back.", "NOERROR A 10.8.0.6"},
+		{"127.0.0.20", "mute.", "SERVFAIL"},
+		{"127.0.0.5", "db.", "SERVFAIL"},
+		{"127.0.0.5", "db.back.", "SERVFAIL"},
+		{"127.9.9.9", "db.", "SERVFAIL"},
+	} {
+		client := dns.Client{Timeout: 10 * time.Second, Dialer: &net.Dialer{LocalAddr: &net.UDPAddr{IP: net.ParseIP(test.from)}}}
+		got, _, err := client.Exchange(question(test.name, dns.TypeA), s.address)
+		if err != nil || says(got) != test.want {
+			t.Errorf("%s asks for %s: %s, %v, want %s", test.from, test.name, says(got), err, test.want)
+		}
+	}
+}
+
 // Servers follow one another on the same sockets, as systemd starts them, each after a
 // moment of silence; no question is lost between two.
 func TestNoQuestionIsLost(t *testing.T) {

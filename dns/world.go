@@ -14,6 +14,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cocker/cocker/internal/names"
 )
 
 // state is what a file of launch.State says that matters here; TestStateOfTheLauncher
@@ -40,12 +42,13 @@ type stateJoin struct {
 type world struct {
 	dir     string
 	network string
+	served  func(network string) bool
 
 	mutex   sync.Mutex
 	inotify int // -1: the kernel gives none, and everything is read for each question
 	watched bool
-	states  map[string]join // by the name of the file
-	names   *Names
+	states  map[string]state  // by the name of the file
+	names   map[string]*Names // by network; made when they are asked for
 }
 
 func newWorld(dir, network string) *world {
@@ -53,7 +56,13 @@ func newWorld(dir, network string) *world {
 	if err != nil {
 		fd = -1
 	}
-	return &world{dir: dir, network: network, inotify: fd}
+	return &world{dir: dir, network: network, served: served, inotify: fd}
+}
+
+// served tells whether a network has a name server.
+func served(network string) bool {
+	zone, err := names.Read(network)
+	return err == nil && zone.Problem == ""
 }
 
 // current returns who is in the network now.
@@ -61,13 +70,49 @@ func (w *world) current() *Names {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
 	if w.changed() {
-		members := make([]join, 0, len(w.states))
-		for _, name := range slices.Sorted(maps.Keys(w.states)) { // so that turns are fair
-			members = append(members, w.states[name])
-		}
-		w.names = newNames(members, alive)
+		w.names = map[string]*Names{}
 	}
-	return w.names
+	return w.of(w.network)
+}
+
+// further returns who is in the other networks of the container that has an address in
+// this one. That address is all that is known of who asks, and a neighbour may send from
+// it; but it is the one that hears the answer.
+func (w *world) further(asker netip.Addr) (found []*Names) {
+	own := w.current()
+	m, ok := own.at(asker)
+	if !ok {
+		return nil
+	}
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	for _, s := range w.states {
+		if s.Name != m.container {
+			continue
+		}
+		for _, j := range s.Joins {
+			if j.Network != w.network && w.served(j.Network) {
+				found = append(found, w.of(j.Network))
+			}
+		}
+	}
+	return found
+}
+
+// of returns who is in a network.
+func (w *world) of(network string) *Names {
+	if n, ok := w.names[network]; ok {
+		return n
+	}
+	var members []join
+	for _, name := range slices.Sorted(maps.Keys(w.states)) { // so that turns are fair
+		if j, ok := w.states[name].in(network); ok {
+			members = append(members, j)
+		}
+	}
+	n := newNames(network, members, alive)
+	w.names[network] = n
+	return n
 }
 
 // alive tells whether a process is there. Signal 0 asks for no right on it, unlike /proc
@@ -128,7 +173,7 @@ func (w *world) take(events []byte) bool {
 }
 
 func (w *world) readAll() {
-	w.states = map[string]join{}
+	w.states = map[string]state{}
 	entries, err := os.ReadDir(w.dir)
 	if err != nil {
 		return // no container has run yet
@@ -153,9 +198,7 @@ func (w *world) read(name string) {
 		fmt.Fprintf(os.Stderr, "<4>read %s: %v\n", name, err)
 		return
 	}
-	if j, ok := s.in(w.network); ok {
-		w.states[name] = j
-	}
+	w.states[name] = s
 }
 
 // in returns the container's part in a network. A container that is not started yet has

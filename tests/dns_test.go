@@ -334,6 +334,9 @@ func TestNamesStayInTheirNetwork(t *testing.T) {
 			{"db", "udp " + back + "api A", "NXDOMAIN"},
 			{"db", "udp " + back + "outside.example A", "NXDOMAIN"},
 			{"web", "udp " + back + "db A", "NOERROR A 10.98.2.7"},
+			{"web", "udp " + front + "db A", "NOERROR A 10.98.2.7"},
+			{"web", "tcp " + front6 + "db.back A", "NOERROR A 10.98.2.7"},
+			{"web", "udp " + back + "api AAAA", "NOERROR AAAA fd00:98:1::6"},
 		} {
 			if got := asks(t, h, test.who, test.question); got != test.want {
 				t.Errorf("%s asks %s: %q, want %q", test.who, test.question, got, test.want)
