@@ -22,8 +22,12 @@ type row struct {
 var rows = [...]row{ //nolint:gochecknoglobals // a table, never written
 	{"Unit", "Description", description},
 	{"Unit", "SourcePath", sourcePath},
-	{"Unit", "Requires", networkUnit},
+	{"Unit", "Wants", networksOf},
+	{"Unit", "PartOf", networksOf},
 	{"Unit", "After", networkOrder},
+	{"Unit", "Wants", sharedWith},
+	{"Unit", "PartOf", sharedWith},
+	{"Unit", "After", sharedWith},
 	{"Unit", "RequiresMountsFor", bindSources},
 	{"Unit", "RequiresMountsFor", limitedPaths},
 	{"Unit", "RequiresMountsFor", templateFiles},
@@ -99,13 +103,6 @@ func sourcePath(c *config.Container) []string {
 	return []string{Literal(c.Sources[0])}
 }
 
-func networkUnit(c *config.Container) []string {
-	if c.Network.Mode != config.NetworkBridge {
-		return nil
-	}
-	return []string{Network(config.DefaultNetwork)}
-}
-
 // networkOrder keeps the network, the host's own too, until the container has
 // stopped: systemd.special(7) has network.target for that. It says nothing about
 // whether the host has an address already; that is network-online.target.
@@ -113,7 +110,7 @@ func networkOrder(c *config.Container) []string {
 	if c.Network.Mode == config.NetworkNone {
 		return nil
 	}
-	return append(networkUnit(c), "network.target")
+	return append(networksOf(c), "network.target")
 }
 
 func bindSources(c *config.Container) []string {
