@@ -90,7 +90,15 @@ func configureBridge(n Network, link netlink.Link) error {
 	if err := setUp(attrs.Index); err != nil {
 		return fmt.Errorf("set bridge %s up: %w", n.Link, err)
 	}
-	if !n.Routed() || !n.V4.valid() {
+	if !n.Routed() {
+		return nil
+	}
+	if n.V6.valid() {
+		if err := answerLoopback6(attrs.Index); err != nil {
+			return fmt.Errorf("bridge %s: %w", n.Link, err)
+		}
+	}
+	if !n.V4.valid() {
 		return nil
 	}
 	// What the host sends to 127.0.0.1:PORT leaves through the bridge with a

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -147,10 +148,22 @@ func checkTable(n Network) ([]Finding, error) {
 	}
 	defer get.Close()
 	missing, err := get.missing(newTable(), n)
-	if missing == "" || err != nil {
+	if err != nil {
 		return nil, err
 	}
+	if missing == "" {
+		return checkLoopback(get)
+	}
 	return []Finding{{Problem: fmt.Sprintf("the rules are missing, or some of them (%s of the nft table inet %s): somebody has flushed them", missing, tableName)}}, nil
+}
+
+// checkLoopback: br_netfilter may have been loaded since the table was made, as Docker does.
+func checkLoopback(get getter) ([]Finding, error) {
+	element, err := get.one(newTable().loopback, netip.IPv6Loopback().AsSlice())
+	if err != nil || element.key == nil || loopback6() == nil {
+		return nil, err
+	}
+	return []Finding{{Problem: "published ports are not reached at ::1, and do not say so: " + loopback6().Error()}}, nil
 }
 
 // Unpublished are the ports of a container that do not lead to it, though they should.

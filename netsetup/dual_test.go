@@ -58,17 +58,15 @@ func TestReachability6(t *testing.T) {
 	for _, value := range []string{"0", "1"} {
 		t.Run("bridge-nf-call-ip6tables="+value, func(t *testing.T) {
 			requireHost(t)
-			if err := setSysctl("net/bridge/bridge-nf-call-ip6tables", value); err != nil {
-				if value == "1" {
-					t.Skip(err)
-				}
+			if err := setSysctl("net/bridge/bridge-nf-call-ip6tables", value); err != nil && value == "1" {
+				t.Skip(err)
 			}
-			testReachability6(t)
+			testReachability6(t, value == "0")
 		})
 	}
 }
 
-func testReachability6(t *testing.T) {
+func testReachability6(t *testing.T, atLoopback bool) {
 	n := upWith(t, dual("dual"))
 	outside := neighbour6(t)
 	web := attach(t, n, "web", publishedBoth(port("", 8080), port("2001:db8::1", 7070), port("::", 6060), port("0.0.0.0", 5050))...)
@@ -80,6 +78,16 @@ func testReachability6(t *testing.T) {
 	at := func(address netip.Addr, port uint16) string { return netip.AddrPortFrom(address, port).String() }
 	web6, app6 := web.lease.V6.Addr(), app.lease.V6.Addr()
 	gateway, host := n.V6.Gateway, own(t)
+	loopback := ""
+	if local := port("::1", 4040); atLoopback {
+		loopback = gateway.String()
+		if _, err := Publish("web", web.lease, publishedBoth(local)); err != nil {
+			t.Error(err)
+		}
+		t.Cleanup(func() { Unpublish("web", publishedBoth(local)) })
+	} else if _, err := Publish("web", web.lease, []config.Port{local}); !errors.Is(err, errLoopback6) {
+		t.Errorf("::1 with br_netfilter: %v", err)
+	}
 	for _, test := range []struct {
 		name string
 		from int
@@ -91,7 +99,9 @@ func testReachability6(t *testing.T) {
 		{"outside to published, IPv4", outside, "192.0.2.1:8080", "192.0.2.2"},
 		{"host's address to published", host, "[2001:db8::1]:8080", "2001:db8::1"},
 		{"localhost, IPv4", host, "127.0.0.1:8080", n.V4.Gateway.String()},
-		{"localhost, IPv6", host, "[::1]:8080", ""},
+		{"localhost, IPv6", host, "[::1]:8080", loopback},
+		{"localhost to port on ::1", host, "[::1]:4040", loopback},
+		{"sibling to port on ::1", app.netns, at(gateway, 4040), ""},
 		{"sibling to host's address", app.netns, "[2001:db8::1]:8080", gateway.String()},
 		{"sibling to gateway", app.netns, at(gateway, 8080), gateway.String()},
 		{"sibling to container", app.netns, at(web6, 80), app6.String()},
@@ -118,6 +128,7 @@ func TestAttackers6(t *testing.T) {
 	web, app := attach(t, n, "web"), attach(t, n, "app")
 	inContainer := receive6(t, web.netns, "[::]:80")
 	onHost := receive6(t, own(t), "[::]:1235")
+	onLoopback := receive6(t, own(t), "[::1]:1236")
 	direct := netip.AddrPortFrom(web.lease.V6.Addr(), 80).String()
 	route := func(netns int, to netip.Prefix, via string) {
 		t.Helper()
@@ -133,6 +144,8 @@ func TestAttackers6(t *testing.T) {
 		}
 	}
 	route(outside, n.V6.Prefix, "2001:db8::1")
+	output(t, "nsenter", fmt.Sprintf("--net=/proc/%d/fd/%d", os.Getpid(), app.netns), "ip", "-6", "address", "del", "::1/128", "dev", "lo")
+	route(app.netns, netip.MustParsePrefix("::1/128"), n.V6.Gateway.String())
 	for _, test := range []struct {
 		name           string
 		attacker       int
@@ -143,6 +156,7 @@ func TestAttackers6(t *testing.T) {
 	}{
 		{"neighbour routes the subnet to us", outside, "2001:db8::2", direct, inContainer, direct, false},
 		{"container sends as ::1", app.netns, "::1", netip.AddrPortFrom(n.V6.Gateway, 1235).String(), onHost, "[::1]:1235", true},
+		{"container sends to ::1", app.netns, app.lease.V6.Addr().String(), "[::1]:1236", onLoopback, "[::1]:1236", true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			for range 3 {
@@ -366,7 +380,7 @@ func TestTakenInEitherFamily(t *testing.T) {
 	if _, err := Publish("web", lease, []config.Port{port("0.0.0.0", 9000)}); err != nil {
 		t.Errorf("the other family: %v", err)
 	}
-	for _, bad := range []config.Port{port("::1", 1), port("fe80::1%eth0", 1)} {
+	for _, bad := range []config.Port{port("fe80::1%eth0", 1)} {
 		if _, err := Publish("web", lease, []config.Port{bad}); err == nil {
 			t.Errorf("%s is published", describe(bad))
 		}

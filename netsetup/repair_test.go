@@ -119,6 +119,32 @@ func TestCheckFinds(t *testing.T) {
 	}
 }
 
+// Docker starts after cocker, and loads br_netfilter.
+func TestBridgeFilterComesLater(t *testing.T) {
+	requireIPv6(t)
+	requireHost(t)
+	const key = "net/bridge/bridge-nf-call-ip6tables"
+	if err := setSysctl(key, "0"); err != nil {
+		t.Skip(err)
+	}
+	n := upWith(t, dual("dual"))
+	if findings := check(t, n); findings != "" {
+		t.Errorf("before: %s", findings)
+	}
+	if err := setSysctl(key, "1"); err != nil {
+		t.Skip(err)
+	}
+	if findings := check(t, n); !strings.Contains(findings, "::1") {
+		t.Errorf("after: %q", findings)
+	}
+	if err := Up(n); err != nil {
+		t.Fatal(err)
+	}
+	if findings := check(t, n); findings != "" {
+		t.Errorf("repaired: %s", findings)
+	}
+}
+
 // What firewalld, ufw, Docker and libvirt have in the kernel is the same before and after.
 func TestForeignTablesStay(t *testing.T) {
 	requireTool(t, "nft")
