@@ -129,6 +129,9 @@ func testShared(t *testing.T, kind config.NetworkKind, modes []string) {
 			for to, from := range map[string]netip.Addr{"192.0.2.2:80": lease.V4.Addr(), "[2001:db8::2]:80": lease.V6.Addr()} {
 				checkReach(t, box.netns, config.TCP, to, from.String())
 			}
+			if err := n.CheckPorts([]config.Port{port("", 8080)}); err == nil || n.CheckPorts(nil) != nil {
+				t.Errorf("ports: %v", err)
+			}
 			if err := Detach(n, "web", nil); err != nil {
 				t.Error(err)
 			}

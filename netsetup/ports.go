@@ -86,6 +86,16 @@ func Unpublish(container string, ports []config.Port) error {
 	return errors.Join(err, elements.remove(container, elements.bindings(Lease{}, chosen)))
 }
 
+// CheckPorts refuses ports of containers in a network that the host does not route: their
+// answers would not come by the host, which has to rewrite them.
+func (n Network) CheckPorts(ports []config.Port) error {
+	if len(ports) == 0 || n.Routed() {
+		return nil
+	}
+	return fmt.Errorf("publish %s: containers of network %s are reached at their own addresses, in the network that %s is in; leave out the ports",
+		describe(ports[0]), n.Name, n.Link)
+}
+
 func checkPorts(lease Lease, ports []config.Port) error {
 	for _, port := range ports {
 		if protocolNumber(port.Protocol) == 0 || port.ContainerPort == 0 {
