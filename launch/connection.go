@@ -102,6 +102,9 @@ func text(prefix netip.Prefix) string {
 
 // publish makes the ports of the host lead to the first join. It may be repeated.
 func (c *connector) publish() (err error) {
+	if err := c.networks[0].CheckPorts(c.state.Ports); err != nil {
+		return err
+	}
 	if err := ensure(c.networks[0]); err != nil {
 		return err
 	}

@@ -108,14 +108,6 @@ func (n Network) subnets() (all []Subnet) {
 	return all
 }
 
-// family is the subnet that the address would be of.
-func (n Network) family(address netip.Addr) Subnet {
-	if address.Is4() {
-		return n.V4
-	}
-	return n.V6
-}
-
 // primary is the subnet that host numbers are counted in.
 func (n Network) primary() Subnet {
 	if n.V4.valid() {

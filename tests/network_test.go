@@ -219,3 +219,74 @@ func TestPortsAreFreed(t *testing.T) {
 		}
 	})
 }
+
+// hostAddress6 is the host's own address of IPv6 in the network of the outside world.
+const hostAddress6 = "2001:db8:2::1"
+
+// A container of a network with both families is reached at its ports in both, from
+// everywhere, by who may; isolated and internal networks keep to themselves.
+func TestBothFamilies(t *testing.T) {
+	onCleanHost(t, func(t *testing.T, h *host.Host) {
+		h.MustRun(t, "sysctl -qw net.bridge.bridge-nf-call-ip6tables=0 2>/dev/null || true")
+		defer withNetworks(t, h, map[string]string{
+			"dual":  "subnets = ['10.1.0.0/24', 'fd00:1::/64']\n",
+			"alone": "subnets = ['10.2.0.0/24', 'fd00:2::/64']\nisolated = true\n",
+			"inner": "subnets = ['10.3.0.0/24', 'fd00:3::/64']\ninternal = true\n",
+		})()
+		start(t, h, "server", web("hello", "name = 'dual'\naddress = '10.1.0.9'\nports = ['8080:80', ':80', '["+hostAddress6+"]:8081:80']"))
+		start(t, h, "hermit", web("hermit", "name = 'alone'\naddress = '10.2.0.9'\nports = ['8082:80']"))
+		start(t, h, "sibling", "image = 'demo'\n[network]\nname = 'dual'\n")
+		start(t, h, "prisoner", "image = 'demo'\n[network]\nname = 'inner'\n")
+		random := h.MustRun(t, `jq -r '.ports[] | select(.HostPort > 30000) | .HostPort' /run/cocker/state/server.json`)
+		if got := inside(t, h, "server", "ip -6 -o addr show dev eth0 | awk '{print $4}'; ip -6 route | awk '/default/ {print $3}'"); got != "fd00:1::9/64\nfd00:1::1" {
+			t.Errorf("the server has %q", got)
+		}
+		from := map[string]func(address string, seconds string) string{
+			"the host": func(a, s string) string { return h.MustRun(t, getOnce, a, s) },
+			"outside":  func(a, s string) string { return strings.TrimSpace(h.Outside(t, getOnce, a, s).Stdout) },
+		}
+		h.MustRun(t, get, "127.0.0.1:8080")
+		h.MustRun(t, get, "127.0.0.1:8082")
+		for _, tt := range []struct{ from, address, want string }{
+			{"the host", "127.0.0.1:8080", "hello"},
+			{"the host", "[::1]:8080", "hello"},
+			{"the host", "[" + hostAddress6 + "]:8080", "hello"},
+			{"the host", "[" + hostAddress6 + "]:8081", "hello"},
+			{"the host", "127.0.0.1:8081", "nothing"},
+			{"the host", "127.0.0.1:" + random, "hello"},
+			{"the host", "[fd00:1::9]:80", "hello"},
+			{"outside", "[" + hostAddress6 + "]:8080", "hello"},
+			{"outside", "[" + hostAddress6 + "]:" + random, "hello"},
+			{"outside", hostAddress + ":8080", "hello"},
+			{"outside", "[" + hostAddress6 + "]:8082", "hermit"},
+			{"the host", "[fd00:2::9]:80", "hermit"},
+		} {
+			seconds := "30"
+			if tt.want == "nothing" {
+				seconds = "2"
+			}
+			if got := from[tt.from](tt.address, seconds); got != tt.want {
+				t.Errorf("%s gets %q from %s, want %q", tt.from, got, tt.address, tt.want)
+			}
+		}
+		for _, tt := range []struct{ container, address, want string }{
+			{"sibling", "fd00:1::9 80", "hello"},
+			{"sibling", hostAddress6 + " 8080", "hello"},
+			{"sibling", "fd00:2::9 80", "nothing"},
+			{"sibling", "10.2.0.9 80", "nothing"},
+			{"hermit", "fd00:1::9 80", "nothing"},
+			{"hermit", "10.1.0.9 80", "nothing"},
+			{"prisoner", "fd00:1::9 80", "nothing"},
+			{"prisoner", hostAddress + " 8080", "nothing"},
+		} {
+			seconds := "30"
+			if tt.want == "nothing" {
+				seconds = "2"
+			}
+			script := `got=$(printf 'GET / HTTP/1.0\r\n\r\n' | nc -w ` + seconds + " " + tt.address + ` 2>/dev/null | tail -n 1); echo "${got:-nothing}"`
+			if got := inside(t, h, tt.container, script); got != tt.want {
+				t.Errorf("%s gets %q from %s, want %q", tt.container, got, tt.address, tt.want)
+			}
+		}
+	})
+}
