@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,7 +33,11 @@ func Check(n Network) ([]Finding, error) {
 	if err != nil || !n.Routed() {
 		return found, err
 	}
-	found = append(found, checkForwarding(n)...)
+	overlapping, err := checkRoutes(n)
+	if err != nil {
+		return found, err
+	}
+	found = append(append(found, overlapping...), checkForwarding(n)...)
 	rules, err := checkTable(n)
 	found = append(found, rules...)
 	if err != nil {
@@ -71,6 +76,27 @@ func checkLink(n Network) ([]Finding, error) {
 		want := subnet.prefix(subnet.Gateway).String()
 		if !hasAddress(addresses, want) {
 			found = append(found, Finding{Problem: n.Link + " lacks the gateway's address " + want})
+		}
+	}
+	return found, nil
+}
+
+// checkRoutes looks for routes of the host to a part of the network, over other links.
+func checkRoutes(n Network) (found []Finding, err error) {
+	routes, err := whole(func() ([]netlink.Route, error) { return netlink.RouteList(nil, netlink.FAMILY_ALL) })
+	if err != nil {
+		return nil, fmt.Errorf("list routes: %w", err)
+	}
+	own, err := linkIndex(n.Link)
+	if err != nil && !errors.Is(err, unix.ENODEV) {
+		return nil, err
+	}
+	for _, route := range routes {
+		to, ok := prefixOf(route.Dst)
+		for _, s := range n.subnets() {
+			if ok && to.Bits() > 0 && to.Overlaps(s.Prefix) && route.LinkIndex != own {
+				found = append(found, Finding{fmt.Sprintf("the subnet %s overlaps a route of the host to %s", s.Prefix, to), "give the network another subnet"})
+			}
 		}
 	}
 	return found, nil
@@ -126,8 +152,11 @@ func checkTable(n Network) ([]Finding, error) {
 	if missing == "" && err == nil {
 		missing, err = fewerRules(t)
 	}
-	if missing == "" || err != nil {
+	if err != nil {
 		return nil, err
+	}
+	if missing == "" {
+		return checkLoopback(get)
 	}
 	return []Finding{{Problem: fmt.Sprintf("the rules are missing, or some of them (%s of the nft table inet %s): somebody has flushed them", missing, tableName)}}, nil
 }
@@ -149,6 +178,15 @@ func fewerRules(t table) (chain string, err error) {
 		}
 	}
 	return "", nil
+}
+
+// checkLoopback: br_netfilter may have been loaded since the table was made, as Docker does.
+func checkLoopback(get getter) ([]Finding, error) {
+	element, err := get.one(newTable().loopback, netip.IPv6Loopback().AsSlice())
+	if err != nil || element.key == nil || loopback6() == nil {
+		return nil, err
+	}
+	return []Finding{{Problem: "published ports are not reached at ::1, and do not say so: " + loopback6().Error()}}, nil
 }
 
 // Unpublished are the ports of a container that do not lead to it, though they should.
