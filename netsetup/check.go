@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"path/filepath"
 	"strings"
 
@@ -139,7 +140,8 @@ func checkTable(n Network) ([]Finding, error) {
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return found, fmt.Errorf("list bridges of table %s: %w", tableName, err)
 	}
-	if !contains(bridges, string(interfaceName(n.Link))) {
+	name := string(interfaceName(n.Link))
+	if !slices.ContainsFunc(bridges, func(e nftables.SetElement) bool { return string(e.Key) == name }) {
 		found = append(found, Finding{Problem: fmt.Sprintf("the nft table inet %s does not know the bridge %s", tableName, n.Link)})
 	}
 	return found, nil
