@@ -4,15 +4,17 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/cocker/cocker/config"
 )
 
 // Finding is one thing that keeps a network from working.
@@ -31,7 +33,11 @@ func Check(n Network) ([]Finding, error) {
 	if err != nil || !n.Routed() {
 		return found, err
 	}
-	found = append(found, checkForwarding(n)...)
+	overlapping, err := checkRoutes(n)
+	if err != nil {
+		return found, err
+	}
+	found = append(append(found, overlapping...), checkForwarding(n)...)
 	rules, err := checkTable(n)
 	found = append(found, rules...)
 	if err != nil {
@@ -70,6 +76,27 @@ func checkLink(n Network) ([]Finding, error) {
 		want := subnet.prefix(subnet.Gateway).String()
 		if !hasAddress(addresses, want) {
 			found = append(found, Finding{Problem: n.Link + " lacks the gateway's address " + want})
+		}
+	}
+	return found, nil
+}
+
+// checkRoutes looks for routes of the host to a part of the network, over other links.
+func checkRoutes(n Network) (found []Finding, err error) {
+	routes, err := whole(func() ([]netlink.Route, error) { return netlink.RouteList(nil, netlink.FAMILY_ALL) })
+	if err != nil {
+		return nil, fmt.Errorf("list routes: %w", err)
+	}
+	own, err := linkIndex(n.Link)
+	if err != nil && !errors.Is(err, unix.ENODEV) {
+		return nil, err
+	}
+	for _, route := range routes {
+		to, ok := prefixOf(route.Dst)
+		for _, s := range n.subnets() {
+			if ok && to.Bits() > 0 && to.Overlaps(s.Prefix) && route.LinkIndex != own {
+				found = append(found, Finding{fmt.Sprintf("the subnet %s overlaps a route of the host to %s", s.Prefix, to), "give the network another subnet"})
+			}
 		}
 	}
 	return found, nil
@@ -115,36 +142,51 @@ func checkForwarding(n Network) (found []Finding) {
 
 // checkTable compares the table with what it has to be.
 func checkTable(n Network) ([]Finding, error) {
-	conn, err := nftables.New()
+	get, err := openGetter()
 	if err != nil {
-		return nil, fmt.Errorf("open nftables: %w", err)
+		return nil, err
 	}
-	t := newTable()
-	if _, err := conn.ListTableOfFamily(tableName, t.Family); err != nil {
-		if errors.Is(err, unix.ENOENT) {
-			return []Finding{{Problem: "the nft table inet " + tableName + " is missing: somebody has flushed the rules"}}, nil
+	defer get.Close()
+	missing, err := get.missing(newTable(), n)
+	if err != nil {
+		return nil, err
+	}
+	if missing == "" {
+		return checkLoopback(get)
+	}
+	return []Finding{{Problem: fmt.Sprintf("the rules are missing, or some of them (%s of the nft table inet %s): somebody has flushed them", missing, tableName)}}, nil
+}
+
+// checkLoopback: br_netfilter may have been loaded since the table was made, as Docker does.
+func checkLoopback(get getter) ([]Finding, error) {
+	element, err := get.one(newTable().loopback, netip.IPv6Loopback().AsSlice())
+	if err != nil || element.key == nil || loopback6() == nil {
+		return nil, err
+	}
+	return []Finding{{Problem: "published ports are not reached at ::1, and do not say so: " + loopback6().Error()}}, nil
+}
+
+// Unpublished are the ports of a container that do not lead to it, though they should.
+func Unpublished(container string, lease Lease, ports []config.Port) (missing []config.Port, err error) {
+	elements, err := openElements()
+	if err != nil {
+		return nil, err
+	}
+	defer elements.Close()
+	for _, p := range ports {
+		for _, b := range elements.bindings(lease, []config.Port{p}) {
+			set, wanted := b.element(container)
+			found, err := elements.one(set, wanted.Key)
+			if err != nil && !errors.Is(err, unix.ENOENT) {
+				return missing, err
+			}
+			if found.owner != container || !bytes.Equal(found.value, wanted.Val) {
+				missing = append(missing, p)
+				break
+			}
 		}
-		return nil, fmt.Errorf("look up table %s: %w", tableName, err)
 	}
-	var found []Finding
-	for _, c := range t.chains() {
-		rules, err := conn.GetRules(t.Table, &nftables.Chain{Name: c.name, Table: t.Table})
-		if err != nil && !errors.Is(err, unix.ENOENT) {
-			return found, fmt.Errorf("list rules of chain %s: %w", c.name, err)
-		}
-		if len(rules) != len(c.rules) {
-			found = append(found, Finding{Problem: fmt.Sprintf("the chain %s of the nft table inet %s has %d rules, not %d", c.name, tableName, len(rules), len(c.rules))})
-		}
-	}
-	bridges, err := conn.GetSetElements(t.bridges)
-	if err != nil && !errors.Is(err, unix.ENOENT) {
-		return found, fmt.Errorf("list bridges of table %s: %w", tableName, err)
-	}
-	name := string(interfaceName(n.Link))
-	if !slices.ContainsFunc(bridges, func(e nftables.SetElement) bool { return string(e.Key) == name }) {
-		found = append(found, Finding{Problem: fmt.Sprintf("the nft table inet %s does not know the bridge %s", tableName, n.Link)})
-	}
-	return found, nil
+	return missing, nil
 }
 
 // checkForeign finds chains of others that drop what is forwarded unless a rule accepts

@@ -19,7 +19,8 @@ import (
 // they are, so it can be called again after somebody has flushed the ruleset. It
 // fails with ErrPortTaken, and who has the port, or with ErrNotUp.
 //
-// The host reaches a port without an address at 127.0.0.1, but not at ::1: see errLoopback6.
+// The host reaches a port without an address at 127.0.0.1 and, where that is possible, at
+// ::1: see loopback6.
 func Publish(container string, lease Lease, ports []config.Port) (published []config.Port, err error) {
 	if len(ports) == 0 {
 		return nil, nil
@@ -85,12 +86,6 @@ func Unpublish(container string, ports []config.Port) error {
 	return errors.Join(err, elements.remove(container, elements.bindings(Lease{}, chosen)))
 }
 
-// errLoopback6: what the host sends to ::1 has the source ::1, and the answer, its
-// destination rewritten to that, comes from a bridge. The kernel drops it, and has
-// nothing like route_localnet for IPv6 (measured on 6.18: counted as Ip6InHdrErrors
-// after the prerouting hook, with and without a local route for ::1 on the bridge).
-var errLoopback6 = errors.New("the kernel takes no answer for ::1 from another link; publish it on 127.0.0.1")
-
 func checkPorts(lease Lease, ports []config.Port) error {
 	for _, port := range ports {
 		if protocolNumber(port.Protocol) == 0 || port.ContainerPort == 0 {
@@ -98,8 +93,8 @@ func checkPorts(lease Lease, ports []config.Port) error {
 		}
 		address := port.HostAddress
 		switch {
-		case address.IsValid() && address.IsLoopback() && address.Is6():
-			return fmt.Errorf("publish %s: %w", describe(port), errLoopback6)
+		case address.Is6() && address.IsLoopback() && loopback6() != nil:
+			return fmt.Errorf("publish %s: %w", describe(port), loopback6())
 		case address.Is4In6() || address.Zone() != "":
 			return fmt.Errorf("publish %s: want an address without a zone, of IPv4 or IPv6", describe(port))
 		case address.Is4() && !lease.V4.IsValid():

@@ -1,6 +1,7 @@
 package netsetup
 
 import (
+	"net/netip"
 	"slices"
 
 	"github.com/google/nftables"
@@ -19,6 +20,7 @@ type table struct {
 	inside   *nftables.Set // each bridge . itself
 	isolated *nftables.Set // the bridges of isolated networks
 	internal *nftables.Set // the bridges of internal networks
+	loopback *nftables.Set // ::1 if ports can be reached there, see loopback6
 	v4, v6   familySets
 }
 
@@ -37,8 +39,9 @@ func newTable() table {
 	t.inside = t.names(2, "inside", nftables.TypeIFName, nftables.TypeIFName)
 	t.isolated = t.names(3, "isolated", nftables.TypeIFName)
 	t.internal = t.names(4, "internal", nftables.TypeIFName)
-	t.v4 = t.familySets(5, ipv4)
-	t.v6 = t.familySets(8, ipv6)
+	t.loopback = &nftables.Set{Table: t.Table, ID: 5, Name: "loopback6", KeyType: nftables.TypeIP6Addr}
+	t.v4 = t.familySets(6, ipv4)
+	t.v6 = t.familySets(9, ipv6)
 	return t
 }
 
@@ -68,7 +71,7 @@ func joined(parts ...nftables.SetDatatype) nftables.SetDatatype {
 }
 
 func (t table) sets() []*nftables.Set {
-	return []*nftables.Set{t.bridges, t.inside, t.isolated, t.internal,
+	return []*nftables.Set{t.bridges, t.inside, t.isolated, t.internal, t.loopback,
 		t.v4.subnets, t.v4.ports, t.v4.addressPorts, t.v6.subnets, t.v6.ports, t.v6.addressPorts}
 }
 
@@ -112,13 +115,13 @@ func (t table) chains() []baseChain {
 			rule(t.bridge(out), f.is(), f.inSubnets(offsetSource), f.inSubnets(offsetDestination),
 				dnatted(expr.CmpOpNeq), masquerade()))
 	}
-	// Not for ::1: see errLoopback6.
 	output = append(output,
 		rule(t.v4.is(), toHost(), jumpPublish()),
-		rule(t.v6.is(), t.v6.loopback(offsetDestination, expr.CmpOpNeq), toHost(), jumpPublish()))
-	// host -> 127.0.0.1:published
-	postrouting = append(postrouting,
-		rule(t.bridge(out), t.v4.is(), t.v4.loopback(offsetSource, expr.CmpOpEq), masquerade()))
+		rule(t.v6.is(), t.v6.loopback(offsetDestination, expr.CmpOpNeq), toHost(), jumpPublish()),
+		rule(t.v6.is(), []expr.Any{t.v6.destination(1), lookup(t.loopback)}, jumpPublish()))
+	for _, f := range both { // host -> 127.0.0.1:published
+		postrouting = append(postrouting, rule(t.bridge(out), f.is(), f.loopback(offsetSource, expr.CmpOpEq), masquerade()))
+	}
 	return []baseChain{
 		{name: publishChain, rules: publish},
 		{"guard", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityRaw, guard},
@@ -146,6 +149,12 @@ func (t table) ensure(batch *nftables.Conn, n Network) error {
 	batch.AddTable(t.Table)
 	for _, set := range t.sets() {
 		if err := batch.AddSet(set, nil); err != nil {
+			return err
+		}
+	}
+	batch.FlushSet(t.loopback)
+	if loopback6() == nil {
+		if err := batch.SetAddElements(t.loopback, []nftables.SetElement{{Key: netip.IPv6Loopback().AsSlice()}}); err != nil {
 			return err
 		}
 	}
