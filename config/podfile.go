@@ -89,6 +89,10 @@ func readPod(dirs []string, name, file string) (*Pod, error) {
 	b.keys = podKeys()
 	b.c.Sources = []string{file}
 	for _, e := range entries {
+		if e.table != "" && e.table != "network" {
+			b.fail(e, nil, "a pod's file has no [%s]; that is for the files of its containers", e.table)
+			continue
+		}
 		b.set(e)
 	}
 	b.checkNetwork(entries)

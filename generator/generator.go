@@ -31,6 +31,7 @@ systemd runs this at boot and for "systemctl daemon-reload"; see systemd.generat
 // Run is the whole program. args are those after the program's name. Its effects:
 //   - cocker@NAME.service.d/10-cocker.conf in the normal directory for each container,
 //     and cocker-pull@NAME.service.d/10-cocker.conf for those whose images can be pulled
+//   - cocker-network@NAME.service.d/10-cocker.conf for each network that has a file
 //   - links to cocker@.service in UNIT.wants and UNIT.requires there, for [install]
 //   - problems in the kernel's log, or on stderr if that can't be written to
 //

@@ -147,7 +147,11 @@ func checkTable(n Network) ([]Finding, error) {
 		return nil, err
 	}
 	defer get.Close()
-	missing, err := get.missing(newTable(), n)
+	t := newTable()
+	missing, err := get.missing(t, n)
+	if missing == "" && err == nil {
+		missing, err = fewerRules(t)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -155,6 +159,25 @@ func checkTable(n Network) ([]Finding, error) {
 		return checkLoopback(get)
 	}
 	return []Finding{{Problem: fmt.Sprintf("the rules are missing, or some of them (%s of the nft table inet %s): somebody has flushed them", missing, tableName)}}, nil
+}
+
+// fewerRules names a chain that has not all of its rules. It lists them, which missing is
+// too quick for: that takes jumps to a chain for rules in it.
+func fewerRules(t table) (chain string, err error) {
+	conn, err := nftables.New()
+	if err != nil {
+		return "", fmt.Errorf("open nftables: %w", err)
+	}
+	for _, c := range t.chains() {
+		rules, err := conn.GetRules(t.Table, &nftables.Chain{Name: c.name, Table: t.Table})
+		if err != nil {
+			return "", fmt.Errorf("list rules of chain %s: %w", c.name, err)
+		}
+		if len(rules) != len(c.rules) {
+			return "chain " + c.name, nil
+		}
+	}
+	return "", nil
 }
 
 // checkLoopback: br_netfilter may have been loaded since the table was made, as Docker does.

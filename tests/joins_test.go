@@ -52,7 +52,7 @@ func TestSeveralNetworks(t *testing.T) {
 				t.Errorf("by %s: %q", from, got)
 			}
 		}
-		if got := h.MustRun(t, `cocker inspect both | jq -r 'if type == "array" then .[0] else . end | .running.joins[] | "\(.network) \(.address) \(.interface) \(.mac) \(.aliases)"'`); got !=
+		if got := h.MustRun(t, `cocker inspect --json both | jq -r '.running.joins[] | "\(.network) \(.address) \(.interface) \(.mac) \(.aliases)"'`); got !=
 			"cocker0 10.88.5.5/16 eth0 "+inside(t, h, "both", "cat /sys/class/net/eth0/address")+" null\nback 10.91.0.7/24 back0 02:00:00:00:00:07 [\"store\"]" {
 			t.Errorf("cocker inspect:\n%s", got)
 		}

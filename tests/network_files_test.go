@@ -23,7 +23,7 @@ func withNetworks(t *testing.T, h *host.Host, files map[string]string) (remove f
 				rm -rf /etc/cocker/networks/NAME.toml /run/cocker/networks/NAME; ip link show NAME 2>/dev/null && exit 1
 				`, "NAME", name)
 		}
-		cleanup(t, h, script+"rmdir /etc/cocker/networks; systemctl daemon-reload")
+		cleanup(t, h, script+"systemctl reset-failed 'cocker*' 2>/dev/null; rmdir /etc/cocker/networks; systemctl daemon-reload")
 	}
 }
 
@@ -135,13 +135,24 @@ func TestBadNetworkFiles(t *testing.T) {
 			"twice": "subnets = ['10.3.0.128/25']\n",
 		})()
 		const unknown = `/etc/cocker/networks/bad.toml:2: unknown key "gatewya" (did you mean "gateway"?)`
-		refused(t, h, "in-bad", web("x", "name = 'bad'"), unknown)
-		refused(t, h, "in-none", web("x", "name = 'godo'"), `/etc/cocker/containers/in-none.toml:4: network.name: no such network as "godo"`, `(did you mean "good"?)`)
-		refused(t, h, "outside", web("x", "name = 'good'\naddress = '10.4.0.1'"), "/etc/cocker/containers/outside.toml:5: network.address: 10.4.0.1 is not in the subnet of good, 10.3.0.0/24")
-		start(t, h, "fine", web("fine", "name = 'good'"))
+		const image = "image = 'demo'\n[network]\n"
+		start(t, h, "fine", image+"name = 'good'\n")
+		declare(t, h, map[string]string{
+			"in-bad": image + "name = 'bad'\n", "in-none": image + "name = 'godo'\n", "outside": image + "name = 'good'\naddress = '10.4.0.1'\n",
+		})
+		for name, reason := range map[string]string{
+			"in-bad":  unknown,
+			"in-none": `/etc/cocker/containers/in-none.toml:3: network.name: no such network as "godo": no godo.toml in /etc/cocker/networks, /run/cocker/networks, /usr/lib/cocker/networks; write that file, see cocker-network.toml(5), or name another network (did you mean "good"?)`,
+			"outside": "/etc/cocker/containers/outside.toml:4: network.address: 10.4.0.1 is not in the subnet of good, 10.3.0.0/24",
+		} {
+			h.MustRun(t, `! timeout 60 systemctl start cocker@"$1"`, name)
+			if status := statusOf(t, h, name); !strings.Contains(status, `Status: "`+reason) {
+				t.Errorf("%s: not in the status: %s\n%s", name, reason, status)
+			}
+		}
 		check := h.Run(t, "cocker check")
 		for _, want := range []string{
-			unknown, "in-none.toml:4: network.name: ", "outside.toml:5: network.address: ",
+			unknown, "in-none.toml:3: network.name: ", "outside.toml:4: network.address: ",
 			"/etc/cocker/networks/twice.toml:1: subnets[0]: 10.3.0.128/25 overlaps 10.3.0.0/24 of the network good",
 		} {
 			if check.ExitCode != 1 || strings.Count(check.Stderr, want) != 1 {

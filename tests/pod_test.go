@@ -128,27 +128,34 @@ func TestPodsLife(t *testing.T) {
 func TestPodsThatCannotStart(t *testing.T) {
 	onCleanHost(t, func(t *testing.T, h *host.Host) {
 		defer removePods(t, h)
-		fails := func(pod string, reasons ...string) {
+		// fails starts a pod, or a container and with it its pod, and tells why that fails.
+		fails := func(unit, pod string, reasons ...string) {
 			t.Helper()
 			before := settled(t, h)
-			r := h.Run(t, `systemctl start cocker-pod@"$1"; journalctl --sync; systemctl status --no-pager --full --lines=50 cocker-pod@"$1"; systemctl reset-failed cocker-pod@"$1"`, pod)
+			r := h.Run(t, `systemctl start "$1" && echo it starts; journalctl --sync; systemctl status --no-pager --full --lines=50 "$1"
+				systemctl reset-failed "$1" cocker-pod@"$2" 2>/dev/null`, unit, pod)
 			for _, reason := range reasons {
 				if !strings.Contains(r.Stdout, reason) {
-					t.Errorf("%q is not in the status of pod %s:\n%s", reason, pod, r.Stdout)
+					t.Errorf("%q is not in the status of %s:\n%s", reason, unit, r.Stdout)
 				}
+			}
+			if strings.HasPrefix(r.Stdout, "it starts") {
+				t.Errorf("%s starts", unit)
 			}
 			assertStopped(t, h, before)
 		}
-		fails("absent", `no such pod as "absent": no absent.toml in /etc/cocker/pods`)
-		refused(t, h, "lonely", inPod("absent", "exec sleep 1000000"), `no such pod as "absent": no absent.toml in /etc/cocker/pods`)
+		fails("cocker-pod@absent", "absent", `no such pod as "absent": no absent.toml in /etc/cocker/pods`)
+		declare(t, h, map[string]string{"lonely": inPod("absent", "exec sleep 1000000")})
+		fails("cocker@lonely", "absent", `no such pod as "absent": no absent.toml in /etc/cocker/pods`)
 		declarePod(t, h, "bad", "hostnam = 'x'\n")
-		fails("bad", `/etc/cocker/pods/bad.toml:1: unknown key "hostnam"`, "hostname")
+		fails("cocker-pod@bad", "bad", `/etc/cocker/pods/bad.toml:1: unknown key "hostnam"`, "hostname")
 		declarePod(t, h, "bad", "[network]\nmode = 'host'\n")
-		fails("bad", `/etc/cocker/pods/bad.toml:2:`, "a pod has a network of its own")
+		fails("cocker-pod@bad", "bad", `/etc/cocker/pods/bad.toml:2:`, "a pod has a network of its own")
 		declarePod(t, h, "bad", "[service]\nRestart = 'no'\n")
-		fails("bad", `/etc/cocker/pods/bad.toml:1:`, "service")
-		refused(t, h, "lonely", inPod("bad", "exec sleep 1000000"), `/etc/cocker/pods/bad.toml:1:`)
-		h.MustRun(t, "systemctl reset-failed cocker-pod@bad; rm /etc/cocker/containers/lonely.toml")
+		fails("cocker-pod@bad", "bad", `/etc/cocker/pods/bad.toml:2: service.Restart: a pod's file has no [service]`)
+		declare(t, h, map[string]string{"lonely": inPod("bad", "exec sleep 1000000")})
+		fails("cocker@lonely", "bad", `/etc/cocker/pods/bad.toml:2:`)
+		h.MustRun(t, "rm /etc/cocker/containers/lonely.toml")
 		declarePod(t, h, "bad", "[network]\nmode = 'none'\n")
 		refused(t, h, "double", "image = 'demo'\npod = 'bad'\nhostname = 'x'\n", "double.toml:3:", "pods/bad.toml")
 		refused(t, h, "double", "image = 'demo'\npod = 'bad'\n[network]\nmode = 'none'\n", "double.toml:4:", "pods/bad.toml")
@@ -157,8 +164,8 @@ func TestPodsThatCannotStart(t *testing.T) {
 		// A port that is taken makes neither pod nor container, and leaves nothing.
 		start(t, h, "holder", web("holder", "ports = ['8088:80']"))
 		declarePod(t, h, "taken", "[network]\nports = ['8088:80']\n")
-		fails("taken", "8088/tcp", "holder")
-		refused(t, h, "lonely", inPod("taken", "exec sleep 1000000"), "pod taken is not up", "systemctl status cocker-pod@taken")
-		h.MustRun(t, "systemctl reset-failed cocker-pod@taken")
+		fails("cocker-pod@taken", "taken", "8088/tcp", "holder")
+		declare(t, h, map[string]string{"lonely": inPod("taken", "exec sleep 1000000")})
+		fails("cocker@lonely", "taken", "pod taken is not up", "systemctl status cocker-pod@taken")
 	})
 }

@@ -18,8 +18,8 @@ func checkCommand(s *streams) *cobra.Command {
 	asJSON := false
 	command := &cobra.Command{
 		Use:   "check",
-		Short: "Check the files of all containers",
-		Long: `Check reads the files of all containers, with their drop-ins, and
+		Short: "Check the files of all containers and networks",
+		Long: `Check reads the files of all containers and networks, with their drop-ins, and
 /etc/cocker/registries.toml, and prints
 every problem of every file, one on a line, with file and line. It needs no
 systemd. Maps and templates on the host are read too, as far as the caller may;

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/spf13/cobra"
-	"github.com/vishvananda/netlink"
 
 	"github.com/cocker/cocker/config"
 	"github.com/cocker/cocker/netsetup"
@@ -127,14 +126,12 @@ func (d *networkDetails) addResolved(n network) {
 			d.Subnets = append(d.Subnets, subnetDetails{s.Prefix.String(), s.Gateway.String(), s.First.String() + "-" + s.Last.String()})
 		}
 	}
-	link, err := netlink.LinkByName(r.Link)
-	if err != nil {
+	link, err := netsetup.Describe(r)
+	if link.Name == "" {
 		return
 	}
-	l := &linkDetails{Name: r.Link, Type: link.Type(), State: link.Attrs().OperState.String(), MTU: link.Attrs().MTU, Addresses: []string{}}
-	addresses, _ := netlink.AddrList(link, netlink.FAMILY_ALL) // the link may be gone by now
-	for _, a := range addresses {
-		l.Addresses = append(l.Addresses, a.IPNet.String())
+	if err != nil { // it may be gone by now
+		link.Addresses = nil
 	}
-	d.Link = l
+	d.Link = &linkDetails{link.Name, link.Type, link.State, link.MTU, append([]string{}, link.Addresses...)}
 }
