@@ -101,6 +101,15 @@ func (c Change) applyTo(doc map[string]any) error {
 	return err
 }
 
+// element is the path of a table of the array.
+func (c Change) element(i int) []any {
+	var path []any
+	for _, name := range c.Table {
+		path = append(path, name)
+	}
+	return append(path, c.Key, i)
+}
+
 func (c Change) ofTables() bool { return c.Drop != nil || c.Add != nil }
 
 func (c Change) applyToTables(table map[string]any) error {
@@ -118,6 +127,9 @@ func (c Change) applyToTables(table map[string]any) error {
 		doc, err := decode(text)
 		if err != nil {
 			return err
+		}
+		for _, name := range c.Table {
+			doc, _ = doc[name].(map[string]any)
 		}
 		added, _ := doc[c.Key].([]map[string]any)
 		tables = append(tables, added...)
@@ -414,7 +426,7 @@ func (e *editor) changeTables(c *Change) error {
 		return fmt.Errorf("%s is written as a value", c.Key)
 	}
 	for _, i := range c.Drop {
-		first := slices.IndexFunc(e.headings, func(h heading) bool { return reflect.DeepEqual(h.path, []any{c.Key, i}) })
+		first := slices.IndexFunc(e.headings, func(h heading) bool { return reflect.DeepEqual(h.path, c.element(i)) })
 		if first < 0 {
 			return fmt.Errorf("table %d of %s is not found", i+1, c.Key)
 		}

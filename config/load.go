@@ -36,20 +36,26 @@ func (l Location) Read() (*Container, error) {
 }
 
 func (l Location) read() (*Container, []*entry, error) {
+	sources, paths, unread := l.sources()
+	c, entries, err := build(l, sources, unread)
+	c.Sources = paths
+	return c, entries, err
+}
+
+// sources reads the files of the container; paths names those that cannot be read, too.
+func (l Location) sources() (sources []*source, paths []string, unread error) {
 	paths, err := l.files()
-	unread := []error{err}
-	sources := make([]*source, 0, len(paths))
+	errs := []error{err}
+	sources = make([]*source, 0, len(paths))
 	for _, path := range paths {
 		s, err := readFile(path)
 		if err != nil {
-			unread = append(unread, err)
+			errs = append(errs, err)
 			continue
 		}
 		sources = append(sources, s)
 	}
-	c, entries, err := build(l, sources, errors.Join(unread...))
-	c.Sources = paths
-	return c, entries, err
+	return sources, paths, errors.Join(errs...)
 }
 
 // build merges the sources and fills in a container, never nil. A source that
