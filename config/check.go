@@ -3,27 +3,48 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
 	"strconv"
 )
 
-// Check reads all containers. The error joins every problem of every file, and
-// those that only two files together have. The good containers are returned too.
+// Check reads all containers and networks. The error joins every problem of every
+// file, and those that only two files together have. The good containers are returned
+// too.
 func Check(dirs []string) ([]*Container, error) {
 	locations, err := Scan(dirs)
+	_, badNetworks := CheckNetworks(dirs)
 	var (
-		errs  = []error{err}
+		errs  = []error{badNetworks, err}
 		good  []*Container
 		taken = map[string]*Problem{}
+		known = newNetworks(dirs)
 	)
 	for _, l := range locations {
 		c, entries, err := l.read()
 		errs = append(errs, err)
-		if err == nil {
-			good = append(good, c)
-			errs = append(errs, clashes(taken, c, entries)...)
+		if err != nil {
+			continue
 		}
+		errs = append(errs, clashes(taken, c, entries)...)
+		if err := known.checkJoins(c, entries); err != nil {
+			errs = append(errs, withoutThose(err, badNetworks))
+			continue
+		}
+		good = append(good, c)
 	}
 	return good, errors.Join(errs...)
+}
+
+// withoutThose leaves out the problems that have been reported.
+func withoutThose(err, reported error) error {
+	var errs []error
+	for _, p := range Problems(err) {
+		if !slices.ContainsFunc(Problems(reported), func(r *Problem) bool { return *r == *p }) {
+			errs = append(errs, p)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // clashes reports what c claims of the host that another container has in taken,
@@ -39,11 +60,20 @@ func clashes(taken map[string]*Problem, c *Container, entries []*entry) []error 
 		taken[what] = p
 	}
 	errs = append(errs, unequalLimits(taken, c, entries)...)
-	if a := c.Network.Primary().Address; a.IsValid() {
-		claim("the address "+a.String(), find(entries, "network", "address").problem(nil, ""))
+	for i, j := range c.Network.Joins {
+		at := placeOf(entries, i, c)
+		for k, text := range []string{validAddress(j.Address), validAddress(j.Address6), j.MAC} {
+			if text != "" {
+				claim("the address "+text+" in "+j.Name, at([]string{"address", "address6", "mac"}[k], ""))
+			}
+		}
 	}
+	ports := find(entries, "network", "ports")
+	origins := portOrigins(ports)
 	for i, port := range c.Network.Ports {
-		claim(port.place(), find(entries, "network", "ports").problem([]any{i}, ""))
+		if port.HostPort != 0 {
+			claim(port.place(), ports.problem([]any{origins[i]}, ""))
+		}
 	}
 	return errs
 }
@@ -71,3 +101,10 @@ func unequalLimits(taken map[string]*Problem, c *Container, entries []*entry) []
 }
 
 func place(p *Problem) string { return p.File + ":" + strconv.Itoa(p.Line) }
+
+func validAddress(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}

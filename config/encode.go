@@ -111,6 +111,7 @@ func (w *encoder) process(c *Container) {
 	w.text("reload_signal", c.ReloadSignal)
 	w.list("reload_command", c.ReloadCommand)
 	w.text("autologin", c.Autologin)
+	w.text("pod", c.Pod)
 }
 
 func (w *encoder) environment(variables []EnvironmentVariable) {
@@ -123,16 +124,27 @@ func (w *encoder) environment(variables []EnvironmentVariable) {
 func (w *encoder) network(n Network) {
 	w.table("network")
 	if n.Mode != NetworkBridge {
-		w.text("mode", string(n.Mode))
+		w.text("mode", n.ModeText())
 	}
-	if address := n.Primary().Address; address.IsValid() {
-		w.text("address", address.String())
+	first := n.Primary()
+	name := first.Name
+	if name == DefaultNetwork {
+		name = ""
 	}
-	ports := make([]string, len(n.Ports))
-	for i, p := range n.Ports {
-		ports[i] = p.String()
+	w.join(first, name)
+	w.list("ports", FormatPorts(n.Ports))
+	w.rate("egress_max", n.EgressMax)
+	w.rate("ingress_max", n.IngressMax)
+	for _, j := range n.Joins[min(1, len(n.Joins)):] {
+		w.table("[network.join]")
+		w.join(j, j.Name)
 	}
-	w.list("ports", ports)
+}
+
+func (w *encoder) rate(name string, n uint64) {
+	if n != 0 {
+		w.text(name, FormatRate(n))
+	}
 }
 
 func (w *encoder) mount(m Mount) {

@@ -11,7 +11,9 @@ import (
 )
 
 const (
-	subdirectory = "containers"
+	containersDir = "containers"
+	networksDir   = "networks"
+
 	extension    = ".toml"
 	dropInSuffix = extension + ".d"
 	// masked is what a link points to that hides a file of a later directory,
@@ -19,7 +21,7 @@ const (
 	masked = "/dev/null"
 )
 
-// Location says where the text of one container is.
+// Location says where the text of one container is, or of one network.
 type Location struct {
 	Name       string
 	File       string   // absolute path
@@ -32,6 +34,15 @@ func Find(dirs []string, name string) (Location, error) {
 	if err := ValidName(name); err != nil {
 		return Location{}, err
 	}
+	l := locate(dirs, containersDir, name)
+	if l.File == "" || isMasked(l.File) {
+		return Location{}, notFound(ErrNotFound, dirs, containersDir, l)
+	}
+	return l, nil
+}
+
+// locate finds the file of a name, which may be masked.
+func locate(dirs []string, subdirectory, name string) Location {
 	l := Location{Name: name}
 	for _, dir := range dirs {
 		file := filepath.Join(dir, subdirectory, name+extension)
@@ -40,21 +51,19 @@ func Find(dirs []string, name string) (Location, error) {
 			l.File = file
 		}
 	}
-	if l.File == "" || isMasked(l.File) {
-		return Location{}, notFound(dirs, l)
-	}
-	return l, nil
+	return l
 }
 
-func notFound(dirs []string, l Location) error {
+// notFound says with kind, ErrNotFound, why there is no file.
+func notFound(kind error, dirs []string, subdirectory string, l Location) error {
 	if l.File != "" {
-		return fmt.Errorf("%w as %q: %s is a link to %s, which hides it", ErrNotFound, l.Name, l.File, masked)
+		return fmt.Errorf("%w as %q: %s is a link to %s, which hides it", kind, l.Name, l.File, masked)
 	}
 	searched := make([]string, len(dirs))
 	for i, dir := range dirs {
 		searched[i] = filepath.Join(dir, subdirectory)
 	}
-	return fmt.Errorf("%w as %q: no %s in %s", ErrNotFound, l.Name, l.Name+extension, strings.Join(searched, ", "))
+	return fmt.Errorf("%w as %q: no %s in %s", kind, l.Name, l.Name+extension, strings.Join(searched, ", "))
 }
 
 func isMasked(file string) bool {
@@ -66,11 +75,15 @@ func isMasked(file string) bool {
 // A directory that does not exist is empty; another that can't be read is an
 // error, and what the others have is still returned.
 func Scan(dirs []string) ([]Location, error) {
-	var (
-		files   = map[string]string{}
-		dropIns = map[string][]string{}
-		errs    []error
-	)
+	files, dropIns, err := scan(dirs, containersDir)
+	return locations(files, dropIns), err
+}
+
+// scan gives the file of each name, "" for a masked one, and the directories of
+// drop-ins.
+func scan(dirs []string, subdirectory string) (files map[string]string, dropIns map[string][]string, err error) {
+	files, dropIns = map[string]string{}, map[string][]string{}
+	var errs []error
 	for _, dir := range dirs {
 		dir = filepath.Join(dir, subdirectory)
 		list, err := os.ReadDir(dir)
@@ -86,7 +99,7 @@ func Scan(dirs []string) ([]Location, error) {
 			}
 		}
 	}
-	return locations(files, dropIns), errors.Join(errs...)
+	return files, dropIns, errors.Join(errs...)
 }
 
 func known(files map[string]string, name string) bool {
@@ -109,9 +122,11 @@ func locations(files map[string]string, dropIns map[string][]string) []Location 
 			all = append(all, Location{Name: name, File: file, DropInDirs: dropIns[name]})
 		}
 	}
-	slices.SortFunc(all, func(a, b Location) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(all, func(a, b Location) int { return compareName(a, b.Name) })
 	return all
 }
+
+func compareName(l Location, name string) int { return strings.Compare(l.Name, name) }
 
 // List gives the sorted names of all containers that have a file, good or bad.
 func List(dirs []string) ([]string, error) {
@@ -144,7 +159,10 @@ func (l Location) files() ([]string, error) {
 		}
 	}
 	slices.Sort(names)
-	paths := []string{l.File}
+	var paths []string
+	if l.File != "" {
+		paths = append(paths, l.File)
+	}
 	for _, name := range names {
 		if first[name] != "" {
 			paths = append(paths, first[name])

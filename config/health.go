@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -100,25 +101,14 @@ const (
 	maxHealthTime = 24 * time.Hour
 )
 
-// healthTime takes what systemd takes for a time span, in seconds without a unit.
+// healthTime is a time within the bounds.
 func (b *builder) healthTime(e *entry) time.Duration {
-	text, isText := e.value.(string)
-	if n, ok := e.value.(int64); ok {
-		text, isText = strconv.FormatInt(n, 10), true
-	}
-	if !isText {
-		b.fail(e, nil, `must be a time such as "10s", not %s`, kind(e.value))
+	span := b.timeSpan(e, `"10s", "1min 30s", "500ms"`)
+	if span != 0 && (span < minHealthTime || span > maxHealthTime) {
+		b.fail(e, nil, "%q is not from 100ms to 24h", fmt.Sprint(e.value))
 		return 0
 	}
-	switch span, ok := TimeSpan(text); {
-	case !ok:
-		b.fail(e, nil, `%q is no time above 0; write "10s", "1min 30s", "500ms"`, text)
-	case span < minHealthTime || span > maxHealthTime:
-		b.fail(e, nil, "%q is not from 100ms to 24h", text)
-	default:
-		return span
-	}
-	return 0
+	return span
 }
 
 // startPeriod may be 0.

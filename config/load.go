@@ -4,14 +4,18 @@ import (
 	"errors"
 )
 
-// Load reads, merges and checks the container of a name. The error joins every
-// problem, each with file and line; it is ErrNotFound if there is no file.
+// Load reads, merges and checks the container of a name, and that its networks are
+// there and have its addresses. The error joins every problem, each with file and
+// line; it is ErrNotFound if there is no file.
 func Load(dirs []string, name string) (*Container, error) {
 	l, err := Find(dirs, name)
 	if err != nil {
 		return nil, err
 	}
-	c, err := l.Read()
+	c, entries, err := l.read()
+	if err == nil {
+		err = newNetworks(dirs).checkJoins(c, entries)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -36,26 +40,26 @@ func (l Location) Read() (*Container, error) {
 }
 
 func (l Location) read() (*Container, []*entry, error) {
-	sources, paths, unread := l.sources()
-	c, entries, err := build(l, sources, unread)
+	paths, sources, err := l.sources()
+	c, entries, err := build(l, sources, err)
 	c.Sources = paths
 	return c, entries, err
 }
 
-// sources reads the files of the container; paths names those that cannot be read, too.
-func (l Location) sources() (sources []*source, paths []string, unread error) {
-	paths, err := l.files()
-	errs := []error{err}
-	sources = make([]*source, 0, len(paths))
+// sources reads the file and its drop-ins; those that can be read are returned with
+// an error, too.
+func (l Location) sources() (paths []string, sources []*source, err error) {
+	paths, err = l.files()
+	unread := []error{err}
 	for _, path := range paths {
 		s, err := readFile(path)
 		if err != nil {
-			errs = append(errs, err)
+			unread = append(unread, err)
 			continue
 		}
 		sources = append(sources, s)
 	}
-	return sources, paths, errors.Join(errs...)
+	return paths, sources, errors.Join(unread...)
 }
 
 // build merges the sources and fills in a container, never nil. A source that
@@ -63,16 +67,14 @@ func (l Location) sources() (sources []*source, paths []string, unread error) {
 // such an error is the container checked as a whole.
 func build(l Location, sources []*source, unread error) (*Container, []*entry, error) {
 	var (
-		b       = newBuilder(l)
-		entries []*entry
-		errs    = []error{unread}
+		b    = newBuilder(l)
+		errs = []error{unread}
 	)
 	for _, s := range sources {
 		b.c.Sources = append(b.c.Sources, s.file)
-		list, err := s.entries()
-		errs = append(errs, err)
-		entries = merge(entries, list)
 	}
+	entries, err := mergeAll(sources)
+	errs = append(errs, err)
 	for _, e := range entries {
 		b.set(e)
 	}
@@ -81,4 +83,15 @@ func build(l Location, sources []*source, unread error) (*Container, []*entry, e
 	}
 	b.checkWhole(entries)
 	return b.c, entries, b.joined()
+}
+
+// mergeAll parses the sources; a later one replaces what an earlier one says.
+func mergeAll(sources []*source) (entries []*entry, err error) {
+	var errs []error
+	for _, s := range sources {
+		list, err := s.entries()
+		errs = append(errs, err)
+		entries = merge(entries, list)
+	}
+	return entries, errors.Join(errs...)
 }

@@ -33,7 +33,20 @@ B = true
 [network]
 mode    = "bridge"
 address = "10.88.0.10"
-ports   = ["8080:80", "127.0.0.1:5353:53/udp", "0.0.0.0:81:81/tcp"]
+ports   = ["8080:80", "127.0.0.1:5353:53/udp", "0.0.0.0:81:81/tcp", "[fd00::2]:1-3:11-13/sctp", ":90", "127.0.0.1::91"]
+egress_max = "1.5M"
+ingress_max = "1G"
+
+[[network.join]]
+name = "back"
+address = "10.1.0.9"
+address6 = "FD00:0:1::9"
+mac = "02:00:5E:00:53:01"
+aliases = ["db", "DB.example.com"]
+interface = "back0"
+
+[[network.join]]
+name = "third"
 
 [[mount]]
 type = "bind"
@@ -106,11 +119,24 @@ func fullContainer() *Container {
 		User: "www-data:33", WorkDir: "/srv", Hostname: "www", StopSignal: "SIGQUIT", ReloadSignal: "SIGHUP",
 		Environment: []EnvironmentVariable{{"A", "1"}, {"B", "true"}, {"EMPTY", ""}, {"TZ", "Asia/Shanghai"}},
 		Network: Network{
-			Mode: NetworkBridge, Joins: []Join{{Name: DefaultNetwork, Address: netip.MustParseAddr("10.88.0.10")}},
+			Mode: NetworkBridge, Joins: []Join{
+				{Name: DefaultNetwork, Address: netip.MustParseAddr("10.88.0.10")},
+				{
+					Name: "back", Address: netip.MustParseAddr("10.1.0.9"), Address6: netip.MustParseAddr("fd00:0:1::9"),
+					MAC: "02:00:5e:00:53:01", Aliases: []string{"db", "db.example.com"}, Interface: "back0",
+				},
+				{Name: "third"},
+			},
+			EgressMax: 1_500_000, IngressMax: 1_000_000_000,
 			Ports: []Port{
 				{HostPort: 8080, ContainerPort: 80, Protocol: TCP},
 				{HostAddress: local, HostPort: 5353, ContainerPort: 53, Protocol: UDP},
 				{HostPort: 81, ContainerPort: 81, Protocol: TCP},
+				{HostAddress: netip.MustParseAddr("fd00::2"), HostPort: 1, ContainerPort: 11, Protocol: SCTP},
+				{HostAddress: netip.MustParseAddr("fd00::2"), HostPort: 2, ContainerPort: 12, Protocol: SCTP},
+				{HostAddress: netip.MustParseAddr("fd00::2"), HostPort: 3, ContainerPort: 13, Protocol: SCTP},
+				{ContainerPort: 90, Protocol: TCP},
+				{HostAddress: local, ContainerPort: 91, Protocol: TCP},
 			},
 		},
 		Mounts: []Mount{
@@ -154,7 +180,7 @@ func TestDefaults(t *testing.T) {
 	c, err := Parse("web", "/e/web.toml", `image = "a"`)
 	want := &Container{
 		Name: "web", Sources: []string{"/e/web.toml"}, Images: []string{"a"}, Pull: PullMissing, Init: InitCocker,
-		Hostname: "web", Network: Network{Mode: NetworkBridge},
+		Hostname: "web", Network: Network{Mode: NetworkBridge, Joins: []Join{{Name: "cocker0"}}},
 	}
 	if err != nil || !reflect.DeepEqual(c, want) {
 		t.Errorf("got %+v, %v", c, err)
@@ -286,7 +312,7 @@ func TestCheck(t *testing.T) {
 	good, err := Check([]string{root})
 	dir := root + "/containers/"
 	want := []string{
-		dir + "b.toml:3: network.address: the address 10.88.0.9 is taken by " + dir + "a.toml:3",
+		dir + "b.toml:3: network.address: the address 10.88.0.9 in cocker0 is taken by " + dir + "a.toml:3",
 		dir + "b.toml:6: network.ports[1]: tcp port 80 of every address is taken by " + dir + "a.toml:4",
 		dir + `c_d.toml: "c_d" is no valid container name`,
 		dir + "e.toml: no image", dir + "e.toml:1: unknown key \"imag\"",

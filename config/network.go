@@ -1,14 +1,13 @@
 package config
 
 import (
+	"fmt"
 	"net/netip"
-	"slices"
-	"strconv"
 	"strings"
 )
 
-// DefaultNetwork is the network of every container with mode "bridge"; it
-// exists without a file.
+// DefaultNetwork is the network of every container with mode "bridge" that names
+// none; it exists without a file.
 const DefaultNetwork = "cocker0"
 
 // DefaultSubnet is the subnet of DefaultNetwork.
@@ -28,170 +27,99 @@ func Broadcast(subnet netip.Prefix) netip.Addr {
 	return netip.AddrFrom4(a)
 }
 
-func (b *builder) networkMode(e *entry) {
-	switch s, ok := b.plain(e, e.value); {
-	case !ok:
-	case s == string(NetworkBridge), s == string(NetworkHost), s == string(NetworkNone):
-		b.c.Network.Mode = NetworkMode(s)
-	default:
-		b.fail(e, nil, `%q is not one of "bridge" (own network, NAT), "host" (the host's network) and "none" (loopback only)`, s)
+// maxInterface is IFNAMSIZ of linux/if.h less the final NUL.
+const maxInterface = 15
+
+// ValidInterface tells what is wrong with name as the name of a network interface
+// that cocker makes or uses. The kernel takes more (dev_valid_name in
+// net/core/dev.c); what it takes besides, nobody uses, and the names go into paths
+// below /proc/sys, where all and default are not interfaces.
+func ValidInterface(name string) error {
+	bad := strings.IndexFunc(name, func(r rune) bool { return !isAlphanumeric(r) && !strings.ContainsRune("_.-", r) })
+	switch {
+	case name == "":
+		return fmt.Errorf("the name of an interface may not be empty")
+	case len(name) > maxInterface:
+		return fmt.Errorf("%q is no name of an interface: longer than %d bytes", name, maxInterface)
+	case bad >= 0 || !isAlphanumeric(rune(name[0])):
+		return fmt.Errorf("%q is no name of an interface; use letters, digits, \"_\", \".\" and \"-\", and begin with a letter or digit", name)
+	case name == "lo" || name == "all" || name == "default":
+		return fmt.Errorf("%q has a meaning of its own and is no name for an interface; use another", name)
 	}
+	return nil
 }
 
-func (b *builder) address(e *entry) {
+// ValidNetwork tells what is wrong with name as the name of a network. Its bridge has
+// the name, and a flag takes it in the place of a mode.
+func ValidNetwork(name string) error {
+	if err := ValidInterface(name); err != nil {
+		return fmt.Errorf("%w; it is the name of the network's bridge, too", err)
+	}
+	switch mode := NetworkMode(name); mode {
+	case NetworkBridge, NetworkHost, NetworkNone, NetworkCustom, NetworkContainer, NetworkNamespace:
+		return fmt.Errorf("%q is a mode and no name for a network; use another", name)
+	}
+	return nil
+}
+
+// ModeText gives the text of the key network.mode.
+func (n Network) ModeText() string {
+	if n.Target != "" {
+		return string(n.Mode) + ":" + n.Target
+	}
+	return string(n.Mode)
+}
+
+func (b *builder) networkMode(e *entry) {
 	s, ok := b.plain(e, e.value)
 	if !ok {
 		return
 	}
-	a, err := netip.ParseAddr(s)
-	subnet := DefaultSubnet()
-	switch {
-	case err != nil:
-		b.fail(e, nil, `%q is no IP address; write one as "10.88.0.10"`, s)
-	case !a.Is4():
-		b.fail(e, nil, "%s is IPv6, which is not supported yet; use an address of %s", a, subnet)
-	case !subnet.Contains(a):
-		b.fail(e, nil, "%s is not in the subnet of %s, %s", a, DefaultNetwork, subnet)
-	case a == subnet.Addr():
-		b.fail(e, nil, "%s is the address of the subnet itself; use another of %s", a, subnet)
-	case a == Gateway(subnet):
-		b.fail(e, nil, "%s is the bridge's own address, the gateway; use another of %s", a, subnet)
-	case a == Broadcast(subnet):
-		b.fail(e, nil, "%s is the broadcast address; use another of %s", a, subnet)
+	n := &b.c.Network
+	switch mode, target, hasTarget := strings.Cut(s, ":"); {
+	case hasTarget && mode == string(NetworkContainer):
+		n.Mode, n.Target = NetworkContainer, b.targetContainer(e, target)
+	case hasTarget && mode == string(NetworkNamespace):
+		n.Mode, n.Target = NetworkNamespace, b.path(e, target)
+	case s == string(NetworkContainer), s == string(NetworkNamespace):
+		b.fail(e, nil, `%q needs to say which: write "container:NAME" or "ns:/PATH"`, s)
+	case s == string(NetworkBridge), s == string(NetworkHost), s == string(NetworkNone), s == string(NetworkCustom):
+		n.Mode, n.Target = NetworkMode(s), ""
 	default:
-		b.c.Network.Joins[0].Address = a
+		b.fail(e, nil, `%q is not one of "bridge" (own address in networks), "host" (the host's network), "none" (loopback only),`+
+			` "custom" (own network that somebody else sets up), "container:NAME" (the network of that container) and "ns:/PATH" (of that namespace)`, s)
 	}
 }
 
-func (b *builder) ports(e *entry) {
-	for i, v := range b.array(e, `strings such as "8080:80"`) {
-		if n, ok := v.(int64); ok {
-			b.fail(e, []any{i}, `must be a string with the host's port too: "%d:%d"`, n, n)
-			continue
-		}
-		s, ok := b.plain(e, v, i)
-		if !ok {
-			continue
-		}
-		p, problem := parsePort(s)
-		switch {
-		case problem != "":
-			b.fail(e, []any{i}, `%q: %s; write "[HOST-ADDRESS:]HOST-PORT:CONTAINER-PORT[/tcp|/udp]"`, s, problem)
-		case slices.ContainsFunc(b.c.Network.Ports, p.samePlace):
-			b.fail(e, []any{i}, "%q: %s is published already by this container", s, p.place())
-		default:
-			b.c.Network.Ports = append(b.c.Network.Ports, p)
-		}
-	}
-}
-
-// ParsePort reads "[HOST-ADDRESS:]HOST-PORT:CONTAINER-PORT[/tcp|/udp]".
-func ParsePort(s string) (Port, error) {
-	p, problem := parsePort(s)
-	if problem != "" {
-		return Port{}, &Problem{File: "port " + strconv.Quote(s), Text: problem}
-	}
-	return p, nil
-}
-
-func parsePort(s string) (p Port, problem string) {
-	rest, protocol, found := strings.Cut(s, "/")
-	p.Protocol = TCP
-	if found {
-		p.Protocol = Protocol(protocol)
-	}
-	if p.Protocol != TCP && p.Protocol != UDP {
-		return p, "the protocol is not tcp or udp"
-	}
-	if strings.ContainsAny(rest, "[]") || strings.Count(rest, ":") > 2 {
-		return p, "an IPv6 host address is not supported yet"
-	}
-	parts := strings.Split(rest, ":")
-	if len(parts) == 1 {
-		return p, "the host's port is missing"
-	}
-	if len(parts) == 3 {
-		if p.HostAddress, problem = hostAddress(parts[0]); problem != "" {
-			return p, problem
-		}
-		parts = parts[1:]
-	}
-	if p.HostPort, problem = portNumber(parts[0]); problem != "" {
-		return p, "the host's port " + problem
-	}
-	if p.ContainerPort, problem = portNumber(parts[1]); problem != "" {
-		return p, "the container's port " + problem
-	}
-	return p, ""
-}
-
-// hostAddress reads an address that a port is published on; 0.0.0.0 is every one.
-func hostAddress(s string) (netip.Addr, string) {
-	a, err := netip.ParseAddr(s)
-	switch {
+func (b *builder) targetContainer(e *entry, name string) string {
+	switch err := ValidName(name); {
 	case err != nil:
-		return a, strconv.Quote(s) + " is no IP address"
-	case a.IsUnspecified():
-		return netip.Addr{}, ""
-	case a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
-		return a, a.String() + " is no address that a host can have"
+		b.fail(e, nil, "%v", err)
+	case name == b.c.Name:
+		b.fail(e, nil, "a container can't share its network with itself; name another")
+	default:
+		return name
 	}
-	return a, ""
+	return ""
 }
 
-func portNumber(s string) (uint16, string) {
-	if strings.Contains(s, "-") {
-		return 0, strconv.Quote(s) + " is a range, which is not supported yet; list each port"
-	}
-	n, err := strconv.ParseUint(s, 10, 16)
-	if err != nil || n == 0 || strconv.FormatUint(n, 10) != s {
-		return 0, strconv.Quote(s) + " is no number from 1 to 65535"
-	}
-	return uint16(n), ""
-}
-
-// String gives the text that ParsePort reads.
-func (p Port) String() string {
-	s := strconv.Itoa(int(p.HostPort)) + ":" + strconv.Itoa(int(p.ContainerPort))
-	if p.HostAddress.IsValid() {
-		s = p.HostAddress.String() + ":" + s
-	}
-	if p.Protocol == UDP {
-		s += "/udp"
-	}
-	return s
-}
-
-// samePlace says whether both take the same address, port and protocol of the host.
-func (p Port) samePlace(q Port) bool {
-	return p.HostAddress == q.HostAddress && p.HostPort == q.HostPort && p.Protocol == q.Protocol
-}
-
-// place names what a port takes of the host.
-func (p Port) place() string {
-	address := "every address"
-	if p.HostAddress.IsValid() {
-		address = p.HostAddress.String()
-	}
-	return string(p.Protocol) + " port " + strconv.Itoa(int(p.HostPort)) + " of " + address
-}
-
-// checkNetwork refuses what needs a bridge in another mode.
+// checkNetwork refuses what needs a bridge in another mode, and brings the joins into
+// one shape: there are some if the mode is bridge.
 func (b *builder) checkNetwork(entries []*entry) {
-	if b.c.Network.Mode == NetworkBridge {
+	n := &b.c.Network
+	switch {
+	case b.c.Pod != "": // see checkPod
+		n.Joins = nil
+		return
+	case n.Mode == NetworkBridge:
+		b.checkJoins(entries)
 		return
 	}
-	for _, key := range []string{"address", "ports"} {
-		e := find(entries, "network", key)
-		if list, ok := valueOf(e).([]any); e != nil && (!ok || len(list) > 0) {
-			b.fail(e, nil, `needs mode = "bridge", but mode is %q; leave one of them out`, b.c.Network.Mode)
+	for _, e := range entries {
+		list, isList := e.value.([]any)
+		if e.table == "network" && e.key != "mode" && (!isList || len(list) > 0) {
+			b.fail(e, nil, `needs mode = "bridge", but mode is %q; leave one of them out`, n.ModeText())
 		}
 	}
-}
-
-func valueOf(e *entry) any {
-	if e == nil {
-		return nil
-	}
-	return e.value
+	n.Joins = nil
 }

@@ -7,10 +7,19 @@ import (
 	"unicode"
 )
 
-// ErrNotFound says that no directory has a file of a container's name.
+// ErrNotFound says that no directory has a file of a container's name, or of a
+// network's.
 var ErrNotFound = errors.New("no such container")
 
-// Problem is one thing that is wrong with a container file.
+// missing is ErrNotFound in other words.
+type missing string
+
+const errNoNetwork = missing("no such network")
+
+func (m missing) Error() string        { return string(m) }
+func (m missing) Is(target error) bool { return target == ErrNotFound } //nolint:errorlint // what errors.Is asks
+
+// Problem is one thing that is wrong with the file of a container or a network.
 type Problem struct {
 	File string // absolute path
 	Line int    // from 1; 0: the file as a whole

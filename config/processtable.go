@@ -86,11 +86,11 @@ var processKeys = [...]struct { //nolint:gochecknoglobals // a table, never writ
 	{"restart", func(b *builder, e *entry, p *Process) {
 		p.Restart = oneOf(b, e, RestartNo, RestartOnFailure, RestartAlways)
 	}},
-	{"restart_delay", func(b *builder, e *entry, p *Process) { p.RestartDelay = b.timeSpan(e) }},
-	{"restart_delay_max", func(b *builder, e *entry, p *Process) { p.RestartDelayMax = b.timeSpan(e) }},
+	{"restart_delay", func(b *builder, e *entry, p *Process) { p.RestartDelay = b.processTime(e) }},
+	{"restart_delay_max", func(b *builder, e *entry, p *Process) { p.RestartDelayMax = b.processTime(e) }},
 	{"restart_limit", func(b *builder, e *entry, p *Process) { p.RestartLimit = int(b.integer(e, 0, 1_000_000)) }}, //nolint:gosec // bounded
 	{"stop_signal", func(b *builder, e *entry, p *Process) { p.StopSignal = b.signalName(e) }},
-	{"stop_timeout", func(b *builder, e *entry, p *Process) { p.StopTimeout = b.timeSpan(e) }},
+	{"stop_timeout", func(b *builder, e *entry, p *Process) { p.StopTimeout = b.processTime(e) }},
 }
 
 // environmentTable is the table in a [process.NAME] table.
@@ -158,8 +158,14 @@ func oneOf[T ~string](b *builder, e *entry, values ...T) T {
 	return values[0]
 }
 
-// timeSpan is a time as systemd.time(7) has it, in seconds without a unit.
-func (b *builder) timeSpan(e *entry) time.Duration {
+// processTime is a time without bounds.
+func (b *builder) processTime(e *entry) time.Duration {
+	return b.timeSpan(e, `"500ms", "10s", "1min 30s", or "infinity"`)
+}
+
+// timeSpan is a time as systemd.time(7) has it, in seconds without a unit; 0 if it is
+// none. The examples are for the error.
+func (b *builder) timeSpan(e *entry, examples string) time.Duration {
 	text, isText := e.value.(string)
 	if n, ok := e.value.(int64); ok {
 		text, isText = strconv.FormatInt(n, 10), true
@@ -170,7 +176,8 @@ func (b *builder) timeSpan(e *entry) time.Duration {
 	}
 	span, ok := TimeSpan(text)
 	if !ok {
-		b.fail(e, nil, `%q is no time above 0; write "500ms", "10s", "1min 30s", or "infinity"`, text)
+		b.fail(e, nil, "%q is no time above 0; write %s", text, examples)
+		return 0
 	}
 	return span
 }

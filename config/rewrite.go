@@ -30,7 +30,7 @@ type Rewriter struct {
 // one goes to the container's own file. The texts together mean exactly what is wanted,
 // or there is an error.
 func (r *Rewriter) Rewrite(wanted *Container) (files []Rewrite, keys []string, err error) {
-	sources, _, err := r.Location.sources()
+	_, sources, err := r.Location.sources()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -265,8 +265,8 @@ func (t *texts) dropIn() *source {
 func (c Change) likeWritten(setter *entry, wanted *Container) Change {
 	switch old := setter.value.(type) {
 	case []any:
-		if list, ok := c.Value.([]string); ok && c.String() == "network.ports" {
-			c.Value = spelledPorts(old, list, wanted.Network.Ports)
+		if _, ok := c.Value.([]string); ok && c.String() == "network.ports" {
+			c.Value = spelledPorts(old, wanted.Network.Ports)
 		}
 	case []map[string]any:
 		added := c.Add
@@ -300,34 +300,29 @@ func canonicalTables(setter *entry) string {
 	return string(text)
 }
 
-// spelledPorts are the ports as the file has them, as far as all that an element means
-// is wanted, and the others as list has them.
-func spelledPorts(old []any, list []string, wanted []Port) []string {
+// spelledPorts are the wanted ports in their order, those as the file spells them that an
+// element of it means all of.
+func spelledPorts(old []any, wanted []Port) (list []string) {
 	var (
-		spelled []string
-		done    []Port
+		elements = make([][]Port, len(old))
+		others   []Port
 	)
-	for _, v := range old {
+	for i, v := range old {
 		s, _ := v.(string)
-		ports := meantPorts(s)
-		if len(ports) > 0 && !slices.ContainsFunc(ports, func(p Port) bool { return !slices.Contains(wanted, p) }) {
-			spelled, done = append(spelled, s), append(done, ports...)
+		elements[i], _ = parsePorts(s)
+	}
+	for len(wanted) > 0 {
+		i := slices.IndexFunc(elements, func(e []Port) bool { return len(e) > 0 && len(e) <= len(wanted) && slices.Equal(e, wanted[:len(e)]) })
+		if i < 0 {
+			others, wanted = append(others, wanted[0]), wanted[1:]
+			continue
 		}
+		list = append(list, FormatPorts(others)...)
+		list = append(list, old[i].(string))
+		others, wanted = nil, wanted[len(elements[i]):]
+		elements[i] = nil
 	}
-	for _, s := range list {
-		if ports := meantPorts(s); len(ports) == 0 || !slices.Contains(done, ports[0]) {
-			spelled = append(spelled, s)
-		}
-	}
-	return spelled
-}
-
-func meantPorts(s string) []Port {
-	p, err := ParsePort(s)
-	if err != nil {
-		return nil
-	}
-	return []Port{p}
+	return append(list, FormatPorts(others)...)
 }
 
 func (t *texts) rewrites() (files []Rewrite) {

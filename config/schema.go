@@ -36,9 +36,18 @@ var schema = [...]keySpec{ //nolint:gochecknoglobals // a table
 	{"", "autologin", (*builder).autologin},
 	{"", "mount", (*builder).mounts},
 	{"", "template", (*builder).templates},
+	{"", "pod", (*builder).pod},
 	{"network", "mode", (*builder).networkMode},
-	{"network", "address", (*builder).address},
+	{"network", "name", primary},
+	{"network", "address", primary},
+	{"network", "address6", primary},
+	{"network", "mac", primary},
+	{"network", "aliases", primary},
+	{"network", "interface", primary},
 	{"network", "ports", (*builder).ports},
+	{"network", "egress_max", func(b *builder, e *entry) { b.c.Network.EgressMax = b.rate(e) }},
+	{"network", "ingress_max", func(b *builder, e *entry) { b.c.Network.IngressMax = b.rate(e) }},
+	{"network", "join", (*builder).joins},
 	{"resources", "memory_max", func(b *builder, e *entry) { b.c.Resources.MemoryMax = b.memoryMax(e) }},
 	{"resources", "memory_high", func(b *builder, e *entry) { b.c.Resources.MemoryHigh = b.memory(e) }},
 	{"resources", "memory_low", func(b *builder, e *entry) { b.c.Resources.MemoryLow = b.memory(e) }},
@@ -198,6 +207,7 @@ func (b *builder) checkWhole(entries []*entry) {
 	b.checkReload(entries)
 	b.checkInit(entries)
 	b.checkNetwork(entries)
+	b.checkPod(entries)
 	b.checkHealth(entries)
 	b.checkResources(entries)
 	b.checkAutologin(entries)

@@ -64,19 +64,55 @@ func TestParseSize(t *testing.T) {
 }
 
 func TestParsePort(t *testing.T) {
-	for _, s := range []string{"8080:80", "127.0.0.1:5353:53/udp", "1:65535"} {
+	for _, s := range []string{"8080:80", "127.0.0.1:5353:53/udp", "1:65535", ":80", "127.0.0.1::80", "[::1]:8080:80/sctp", "[fd00::1]::80"} {
 		if p, err := ParsePort(s); err != nil || p.String() != s {
 			t.Errorf("%s: %v, %v", s, p, err)
 		}
 	}
 	for s, want := range map[string]string{
-		"80": "the host's port is missing", "0:80": "host's port", "80:0": "container's port", "80:65536": "container's port",
-		"080:80": "host's port", "80:80/sctp": "protocol", "80:80/": "protocol", "80:80/TCP": "protocol", "[::1]:80:80": "IPv6", "::1:80:80": "IPv6",
-		"1.2.3:80:80": "no IP address", "224.0.0.1:80:80": "no address that a host can have", "80-81:80": "range", ":80:80": "no IP address",
+		"80": `the host's port is missing; for any that is free write ":80"`, "0:80": "host's port", "80:0": "container's port", "80:65536": "container's port",
+		"080:80": "host's port", "80:80/dccp": "protocol", "80:80/": "protocol", "80:80/TCP": "protocol", "[::1]:80": "is missing", "[::1]80:80": "brackets", "[1.2.3.4]:80:80": "no IPv6 address", "[fe80::1%eth0]:80:80": "one link only", "[ff02::1]:1:1": "no address that a host can have", "::1:80:80": `brackets, as in "[::1]:8080:80"`,
+		"1.2.3:80:80": "no IP address", "224.0.0.1:80:80": "no address that a host can have", "80-81:80": "the host's ports are 2 and the container's 1", "80-82:80-83": "as many of both", "81-80:1-2": "ends before it begins", ":1-1025": "these are 1025 ports", "80-:80": "no number", "80:80-70000": "no number", ":80:80": "address is empty", ":": "no number", "1:2:3:4": "brackets",
 		"+80:80": "host's port", "": "missing", "255.255.255.255:1:1": "no address",
 	} {
 		if _, err := ParsePort(s); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v, want %s", s, err, want)
+		}
+	}
+}
+
+func TestPortRanges(t *testing.T) {
+	for _, s := range []string{"8000-8010:80-90", ":80-90/udp", "127.0.0.1:1-1024:64512-65535", "[::1]:7-9:7-9/sctp"} {
+		ports, err := ParsePorts(s)
+		if got := FormatPorts(ports); err != nil || len(got) != 1 || got[0] != s {
+			t.Errorf("%s: %d ports, %v, %v", s, len(ports), got, err)
+		}
+	}
+	ports, _ := ParsePorts("1-2:1-2")
+	more, _ := ParsePorts("65535:1")
+	if got := FormatPorts(append(ports, more...)); strings.Join(got, " ") != "1:1 2:2 65535:1" {
+		t.Errorf("got %q", got)
+	}
+	if _, err := ParsePort("1-2:1-2"); err == nil {
+		t.Error("a range is taken for a port")
+	}
+}
+
+func TestRate(t *testing.T) {
+	for s, want := range map[string]uint64{"10M": 10_000_000, "8K": 8000, "1.5G": 1_500_000_000, "64000": 64000, "10T": 1e13} {
+		got, err := ParseRate(s)
+		if err != nil || got != want {
+			t.Errorf("%s: %d, %v", s, got, err)
+		}
+		if again, err := ParseRate(FormatRate(got)); err != nil || again != want {
+			t.Errorf("%s: written as %s", s, FormatRate(got))
+		}
+	}
+	for s, want := range map[string]string{
+		"": "is no rate", "10Mbit": "is no rate", "10m": "is no rate", "-1M": "is no rate", "0": "is no rate", "10B": "is no rate", "7999": "too little", "11T": "too much", "8E": "too much", "10 M": "is no rate",
+	} {
+		if _, err := ParseRate(s); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %s", s, err, want)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -80,18 +81,41 @@ func interfaceFiles(id id128) []rootfs.File {
 // manages, or asks for an address by DHCP, and the other knows no name server. The files
 // are in /run, as these hold until the container ends (systemd.network(5),
 // resolved.conf(5)).
-func networkFiles(lease netsetup.Lease, resolvConf []byte) (files []rootfs.File) {
+func networkFiles(c *connector, resolvConf []byte) (files []rootfs.File) {
 	const made = "# Made by cocker at every start.\n"
-	if lease.Address.IsValid() {
-		files = append(files, whole("/run/systemd/network/00-cocker.network", 0o644, made+fmt.Sprintf(
-			"[Match]\nName=%s\n\n[Network]\nAddress=%s\nGateway=%s\nLinkLocalAddressing=no\nIPv6AcceptRA=no\nKeepConfiguration=yes\n",
-			netsetup.ContainerLink, lease.Address, lease.Gateway)))
+	if c != nil {
+		for i, join := range c.state.Joins {
+			files = append(files, whole(networkFile(i), 0o644, made+networkUnit(join, c.leases[i], i == 0)))
+		}
 	}
 	if servers := nameServers(resolvConf); len(servers) > 0 {
 		files = append(files, whole("/run/systemd/resolved.conf.d/00-cocker.conf", 0o644,
 			made+"[Resolve]\nDNS="+strings.Join(servers, " ")+"\n"))
 	}
 	return files
+}
+
+func networkFile(index int) string {
+	if index == 0 {
+		return "/run/systemd/network/00-cocker.network"
+	}
+	return fmt.Sprintf("/run/systemd/network/00-cocker-%d.network", index)
+}
+
+// networkUnit describes one link; only one has the way out.
+func networkUnit(join JoinState, lease netsetup.Lease, primary bool) string {
+	text := "[Match]\nName=" + join.Interface + "\n\n[Network]\n"
+	for _, address := range []string{join.Address, join.Address6} {
+		if address != "" {
+			text += "Address=" + address + "\n"
+		}
+	}
+	for _, gateway := range []netip.Addr{lease.Gateway4, lease.Gateway6} {
+		if primary && gateway.IsValid() {
+			text += "Gateway=" + gateway.String() + "\n"
+		}
+	}
+	return text + "LinkLocalAddressing=no\nIPv6AcceptRA=no\nKeepConfiguration=yes\n"
 }
 
 // nameServers are those of a resolv.conf(5).

@@ -54,7 +54,7 @@ func capabilitiesOf(c *config.Container) (set uint64) {
 	for _, capability := range bootCapabilities {
 		set |= 1 << capability
 	}
-	if c.Network.Mode != config.NetworkHost { // as nspawn has it: the network is its own
+	if c.OwnNetwork() { // as nspawn has it: the network is its own
 		set |= 1 << unix.CAP_NET_ADMIN
 	}
 	return set

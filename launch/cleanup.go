@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/netip"
 	"os"
 	"path/filepath"
 
@@ -13,7 +12,6 @@ import (
 	"github.com/cocker/cocker/internal/linux"
 	"github.com/cocker/cocker/internal/paths"
 	"github.com/cocker/cocker/internal/quota"
-	"github.com/cocker/cocker/netsetup"
 )
 
 // Cleanup frees what a container that has ended held outside of its namespaces:
@@ -49,23 +47,17 @@ func cleanUp(container string) error {
 		return removeState(container)
 	}
 	if err != nil { // unreadable: what it named cannot be more than this
-		state = &State{Name: container, Network: netsetup.Default().Name}
+		state = &State{Name: container, Connection: anyConnection()}
 	}
-	return errors.Join(disconnect(state), removeState(container))
+	return errors.Join(state.disconnect(), removeState(container))
 }
 
-// disconnect frees ports before the address: another container may take the
-// address at once, and must not get this one's ports with it.
-func disconnect(state *State) error {
-	if state.Network == "" {
+// disconnect leaves alone what is the pod's.
+func (s *State) disconnect() error {
+	if s.Pod != "" {
 		return nil
 	}
-	network := netsetup.Default()
-	var detach error
-	if prefix, err := netip.ParsePrefix(state.Address); err == nil {
-		detach = netsetup.Detach(network, state.Name, prefix.Addr(), state.Ports)
-	}
-	return errors.Join(detach, netsetup.Release(paths.Networks, network, state.Name))
+	return s.Connection.disconnect(s.Name)
 }
 
 // RemoveTransient removes all of a container that `cocker run --rm` made: Remove

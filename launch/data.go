@@ -139,7 +139,7 @@ func FilledIn(c *config.Container) Filled {
 		f.Links = map[string]string{handoff.OldRun: "/run"}
 		f.Points = append(f.Points, filepath.Dir(handoff.OldBusSocket))
 	}
-	if c.Network.Mode != config.NetworkNone { // then it is the container's own
+	if m := c.Network.Mode; m != config.NetworkNone && m != config.NetworkCustom { // then it is the container's own
 		f.Files = append(f.Files, "/etc/resolv.conf")
 	}
 	return f

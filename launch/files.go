@@ -20,7 +20,7 @@ func (l *launcher) files() []rootfs.File {
 		whole("/etc/hostname", 0o644, l.container.Hostname+"\n"),
 		whole("/etc/machine-id", 0o444, hex.EncodeToString(id[:])+"\n"),
 		{Path: "/etc/hosts", Mode: 0o644, Update: func(old []byte) []byte {
-			return updateHosts(old, l.container, l.lease.Address.Addr())
+			return updateHosts(old, l.container, l.address())
 		}},
 	}
 	servers := resolvConf(l.container.Network.Mode)
@@ -29,7 +29,7 @@ func (l *launcher) files() []rootfs.File {
 	}
 	if l.container.Init == config.InitImage {
 		files = append(files, interfaceFiles(id)...)
-		files = append(files, networkFiles(l.lease, servers)...)
+		files = append(files, networkFiles(l.connector, servers)...)
 	}
 	return files
 }
@@ -86,7 +86,7 @@ var resolvConfSources = [...]string{"/etc/resolv.conf", "/run/systemd/resolve/re
 // resolvConf returns the host's resolver configuration as far as it is of use in
 // the container; nil leaves the container's own alone.
 func resolvConf(mode config.NetworkMode) []byte {
-	if mode == config.NetworkNone {
+	if mode == config.NetworkNone || mode == config.NetworkCustom {
 		return nil
 	}
 	var usable []byte

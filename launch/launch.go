@@ -19,7 +19,6 @@ import (
 	"github.com/cocker/cocker/internal/idrange"
 	"github.com/cocker/cocker/internal/linux"
 	"github.com/cocker/cocker/internal/paths"
-	"github.com/cocker/cocker/netsetup"
 	"github.com/cocker/cocker/rootfs"
 )
 
@@ -43,8 +42,8 @@ type launcher struct {
 	store      *image.Lock    // keeps the layers until the overlay stands on them and the state names them
 	lock       *os.File       // of the writable layer: one launcher at a time
 	idBase     uint32
-	network    netsetup.Network
-	lease      netsetup.Lease
+	connector  *connector // nil: there is nothing to connect to
+	shared     []shared   // namespaces that are not its own
 	state      *State
 	plan       *handoff.Plan
 	channel    *handoff.Launcher
@@ -63,6 +62,7 @@ type launcher struct {
 func Start(ctx context.Context, options Options) (pid int, err error) {
 	l := &launcher{options: options, pidfd: -1}
 	defer l.unlock()
+	defer l.closeShared()
 	for _, phase := range []func() error{l.load, l.checkUnit, l.dieOnRequest, l.resolve, l.claim} {
 		if err := phase(); err != nil {
 			return 0, err
@@ -110,7 +110,7 @@ func (l *launcher) announcement() string {
 	if l.options.Foreground || os.Getenv("NOTIFY_SOCKET") == "" {
 		return ""
 	}
-	message := "STATUS=" + reachable(l.container, l.lease.Address.Addr())
+	message := "STATUS=" + reachable(l.container, l.state)
 	// Of several, init knows when main is ready; where health is checked, it says so at the first success.
 	if (!l.container.NotifyReady || len(l.container.Processes) > 0) && !l.container.Health.Checked() {
 		message = "READY=1\n" + message
@@ -182,7 +182,10 @@ func (l *launcher) acquire() (err error) {
 		return err
 	}
 	l.state = newState(l.container, l.images, l.idBase)
-	if l.container.Network.Mode != config.NetworkBridge {
+	if err := l.openShared(); err != nil {
+		return err
+	}
+	if !l.container.OwnNetwork() || l.container.Network.Mode != config.NetworkBridge {
 		return l.state.Write()
 	}
 	return l.lend()
@@ -217,10 +220,11 @@ func (l *launcher) spawn() (err error) {
 		return err
 	}
 	defer sockets.close()
-	child, err := spawnInit(l.spec(userns), l.cloneFlags(), l.plan, sockets, fillIn)
+	child, err := spawnInit(l.spec(userns), namespacesOf{l.cloneFlags(), l.shared}, l.plan, sockets, fillIn)
 	if err != nil {
 		return err
 	}
+	l.closeShared()
 	l.store.Release()
 	l.pid, l.pidfd, l.channel = child.pid, child.pidfd, child.channel
 	for _, note := range child.notes {
@@ -285,13 +289,15 @@ func (l *launcher) spec(userns int) *rootfs.Spec {
 		Mounts:        l.container.Mounts,
 		VolumeStore:   volumeData{l.container, l.idBase, l.options.Warn},
 		Files:         l.files(),
-		HostSys:       l.plan.HostSys,
+		HostSys:       l.container.HostNetwork(),
+		SharedNetwork: sharedKinds(l.shared)&unix.CLONE_NEWNET != 0,
+		SharedIPC:     l.sharedMemory(),
 		NotifySocket:  notifySource(l.container),
 		Terminal:      terminal(l.plan),
 	}
 }
 
-// namespaces are those that every container has of its own.
+// namespaces are those that a container has of its own, unless a pod has them.
 const namespaces = unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNS |
 	unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWCGROUP
 
@@ -299,10 +305,10 @@ const namespaces = unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNS |
 // accepted and the exit status is exact (systemd.service(5), sd_notify(3)).
 func (l *launcher) cloneFlags() uintptr {
 	flags := uintptr(namespaces | unix.CLONE_PARENT)
-	if l.container.Network.Mode != config.NetworkHost {
+	if l.container.OwnNetwork() {
 		flags |= unix.CLONE_NEWNET
 	}
-	return flags
+	return flags &^ sharedKinds(l.shared)
 }
 
 // undo takes back what Start has done so far. PID 1 ends by itself, with a status

@@ -32,6 +32,8 @@ func verbs() []verb {
 		{"thaw", "UNIT", func(ctx context.Context, unit string) error { return thaw(ctx, unit) }},
 		{"network-up", "NETWORK", func(_ context.Context, name string) error { return networkUp(name) }},
 		{"network-down", "NETWORK", func(_ context.Context, name string) error { return networkDown(name) }},
+		{"pod-up", "POD", func(_ context.Context, name string) error { return podUp(name) }},
+		{"pod-down", "POD", func(_ context.Context, name string) error { return podDown(name) }},
 	}
 }
 
@@ -137,7 +139,7 @@ func runForeground(ctx context.Context, name string) error {
 }
 
 func networkUp(name string) error {
-	network, err := networkNamed(name)
+	network, err := loadNetwork(name)
 	if err != nil {
 		return err
 	}
@@ -149,17 +151,9 @@ func networkUp(name string) error {
 }
 
 func networkDown(name string) error {
-	network, err := networkNamed(name)
+	network, err := loadNetwork(name)
 	if err != nil {
 		return err
 	}
 	return netsetup.Down(network)
-}
-
-func networkNamed(name string) (netsetup.Network, error) {
-	network := netsetup.Default()
-	if name != network.Name {
-		return network, fmt.Errorf("there is no network %q, only %q", name, network.Name)
-	}
-	return network, nil
 }

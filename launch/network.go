@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,20 +17,31 @@ import (
 	"github.com/cocker/cocker/netsetup"
 )
 
-// lend takes an address for the container. The state names the network before
-// that, so that Cleanup finds the lease whatever happens next.
-func (l *launcher) lend() (err error) {
-	l.network = netsetup.Default()
-	l.state.Network = l.network.Name
-	if err := l.state.Write(); err != nil {
+// lend takes an address for the container in each of its networks. Ports that are chosen
+// at random are taken at once: the plan of init tells them.
+func (l *launcher) lend() error {
+	l.connector = &connector{
+		owner: l.container.Name, joins: l.container.Network.Joins, ports: l.container.Network.Ports,
+		state: &l.state.Connection, write: l.state.Write,
+	}
+	err := l.connector.lend()
+	if err != nil || !slices.ContainsFunc(l.state.Ports, isRandom) {
 		return err
 	}
-	l.lease, err = netsetup.Acquire(paths.Networks, l.network, l.container.Name, l.container.Network.Primary().Address)
-	if err != nil {
-		return err
-	}
-	l.state.Address = l.lease.Address.String()
-	return l.state.Write()
+	return errors.Join(l.connector.publish(), l.state.Write())
+}
+
+func isRandom(p config.Port) bool { return p.HostPort == 0 }
+
+// address is the container's own in its first network.
+func (l *launcher) address() netip.Addr {
+	return addressIn(l.state.Address)
+}
+
+// addressIn is the address of a prefix, as a state has it.
+func addressIn(text string) netip.Addr {
+	prefix, _ := netip.ParsePrefix(text) // the zero value where there is none
+	return prefix.Addr()
 }
 
 // connect gives the container its network while init completes the root file
@@ -44,9 +57,8 @@ func (l *launcher) connect() error {
 	return err
 }
 
-func (l *launcher) connectNetwork() error {
-	mode := l.container.Network.Mode
-	if mode == config.NetworkHost {
+func (l *launcher) connectNetwork() (err error) {
+	if !l.container.OwnNetwork() {
 		return nil
 	}
 	netns, err := unix.Open(fmt.Sprintf("/proc/%d/ns/net", l.pid), unix.O_RDONLY|unix.O_CLOEXEC, 0)
@@ -54,33 +66,16 @@ func (l *launcher) connectNetwork() error {
 		return fmt.Errorf("open the container's network namespace: %w", err)
 	}
 	defer unix.Close(netns)
-	if mode == config.NetworkNone {
+	if l.container.Network.Mode != config.NetworkBridge {
 		return netsetup.Loopback(netns)
 	}
-	return l.attach(netns)
+	l.interfaces, err = l.connector.attach(netns)
+	return err
 }
 
-// attach connects the container to its bridge. A network that is not there, or
-// that somebody has flushed, is made again.
-func (l *launcher) attach(netns int) error {
-	up, err := netsetup.IsUp(l.network)
-	if err == nil && !up {
-		_, err = makeNetwork(l.network)
-	}
-	if err != nil {
-		return err
-	}
-	endpoint, err := netsetup.Attach(l.network, l.container.Name, l.lease, l.container.Network.Ports, netns)
-	if err != nil {
-		return err
-	}
-	l.state.HostInterface, l.interfaces = endpoint.HostInterface, []int{endpoint.HostIndex}
-	return l.state.Write()
-}
-
-// makeNetwork makes what is missing of a network, and publishes the ports of its
-// running containers again: `nft flush ruleset` takes those with the rules. It
-// tells in words what it changed for the host as a whole.
+// makeNetwork makes what is missing of a network, and what its running containers and pods
+// have of it: their ports, which `nft flush ruleset` takes with the rules, and their leases.
+// It tells in words what it changed for the host as a whole.
 func makeNetwork(network netsetup.Network) (changes []string, err error) {
 	changes, err = netsetup.Ensure(network)
 	if err != nil {
@@ -88,25 +83,77 @@ func makeNetwork(network netsetup.Network) (changes []string, err error) {
 	}
 	states, err := States()
 	for _, state := range states {
-		prefix, parseErr := netip.ParsePrefix(state.Address)
-		if state.Network != network.Name || parseErr != nil || !state.Running() {
+		if state.Pod == "" && state.Running() {
+			err = errors.Join(err, state.Connection.renew(state.Name, network), cleanUpIfEnded(state))
+		}
+	}
+	pods, podErr := podStates()
+	for _, pod := range pods {
+		podErr = errors.Join(podErr, pod.Connection.renew(podOwner(pod.Name), network))
+	}
+	return changes, errors.Join(err, podErr)
+}
+
+// cleanUpIfEnded does once more what its cleanup has done, if a container has ended while
+// its leases were made again.
+func cleanUpIfEnded(state *State) error {
+	if state.Running() {
+		return nil
+	}
+	return Cleanup(state.Name)
+}
+
+// renew takes the leases in a network again, and publishes the ports if they lead there.
+func (c *Connection) renew(owner string, network netsetup.Network) error {
+	for i, join := range c.parts() {
+		if join.Network != network.Name || join.Address == "" && join.Address6 == "" {
 			continue
 		}
-		err = errors.Join(err, netsetup.Publish(state.Name, prefix.Addr(), state.Ports))
+		_, err := netsetup.Acquire(paths.Networks, network, owner, join.again())
+		if i == 0 {
+			_, publishErr := netsetup.Publish(owner, join.lease(), c.Ports)
+			err = errors.Join(err, publishErr)
+		}
+		if err != nil {
+			return err
+		}
 	}
-	return changes, err
+	return nil
 }
 
 // reachable says in one line where a container can be reached.
-func reachable(c *config.Container, address netip.Addr) string {
-	switch c.Network.Mode {
-	case config.NetworkHost:
+func reachable(c *config.Container, state *State) string {
+	switch {
+	case c.Pod != "" && state.Address == "":
+		return "Running in pod " + c.Pod
+	case c.Pod != "":
+		return "Running in pod " + c.Pod + " at " + addressIn(state.Address).String()
+	case c.Network.Mode == config.NetworkHost:
 		return "Running in the host's network"
-	case config.NetworkNone:
+	case c.Network.Mode == config.NetworkNone:
 		return "Running without network"
+	case c.Network.Mode == config.NetworkCustom:
+		return "Running in a network of its own, which others set up"
+	case c.Network.Mode == config.NetworkContainer:
+		return "Running in the network of container " + c.Network.Target
+	case c.Network.Mode == config.NetworkNamespace:
+		return "Running in the network namespace " + c.Network.Target
 	}
-	text := "Running at " + address.String()
-	for i, port := range c.Network.Ports {
+	return "Running at " + strings.Join(addresses(state.Joins), ", ") + portList(state.Ports)
+}
+
+// addresses are those of all joins, of IPv6 only where there is none of IPv4.
+func addresses(joins []JoinState) (all []string) {
+	for _, join := range joins {
+		if address := firstOf(join.Address, join.Address6); address != "" {
+			all = append(all, addressIn(address).String())
+		}
+	}
+	return all
+}
+
+func portList(ports []config.Port) (text string) {
+	for i, port := range ports {
 		separator := ", "
 		if i == 0 {
 			separator = "; ports "

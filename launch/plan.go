@@ -42,8 +42,9 @@ func makePlan(c *config.Container, images []*image.Image, foreground bool) (*han
 		Boot:          boot,
 		Foreground:    foreground,
 		Terminal:      interactive,
-		OwnNetwork:    c.Network.Mode != config.NetworkHost,
-		HostSys:       c.Network.Mode == config.NetworkHost,
+		OwnNetwork:    c.OwnNetwork(),
+		HasSys:        !c.OwnNetwork(),
+		Shared:        c.Pod != "",
 		Autologin:     c.Autologin,
 		ForwardNotify: c.NotifyReady && c.Init == config.InitCocker && !foreground,
 	}

@@ -74,8 +74,7 @@ func addressOf(c *config.Container) netip.Addr {
 	if err != nil || !state.Running() {
 		return c.Network.Primary().Address
 	}
-	prefix, _ := netip.ParsePrefix(state.Address) // the zero value where there is none
-	return prefix.Addr()
+	return addressIn(state.Address)
 }
 
 // fillIn returns what fills in the templates before the container's first process is
@@ -84,7 +83,7 @@ func (l *launcher) fillIn() (func(root *os.File) error, error) {
 	if len(l.container.Templates) == 0 {
 		return nil, nil
 	}
-	jobs, err := renderJobs(l.container, l.lease.Address.Addr())
+	jobs, err := renderJobs(l.container, l.address())
 	if err != nil {
 		return nil, err
 	}

@@ -21,11 +21,17 @@ type child struct {
 	notes   []rootfs.Note
 }
 
+// namespacesOf are a container's namespaces.
+type namespacesOf struct {
+	flags  uintptr  // of clone(2): the new ones
+	shared []shared // those of others
+}
+
 // spawnInit assembles the root file system in a thread that gets a mount
 // namespace of its own and clones cocker-init from it. The thread is never
 // unlocked: the runtime ends it with the goroutine, and its namespace goes too.
 // fillIn, unless nil, is given the root before that.
-func spawnInit(spec *rootfs.Spec, flags uintptr, plan *handoff.Plan, sessions forSessions, fillIn func(root *os.File) error) (*child, error) {
+func spawnInit(spec *rootfs.Spec, namespaces namespacesOf, plan *handoff.Plan, sessions forSessions, fillIn func(root *os.File) error) (*child, error) {
 	type result struct {
 		child *child
 		err   error
@@ -33,14 +39,14 @@ func spawnInit(spec *rootfs.Spec, flags uintptr, plan *handoff.Plan, sessions fo
 	results := make(chan result, 1)
 	go func() {
 		runtime.LockOSThread()
-		child, err := assembleAndClone(spec, flags, plan, sessions, fillIn)
+		child, err := assembleAndClone(spec, namespaces, plan, sessions, fillIn)
 		results <- result{child, err}
 	}()
 	r := <-results
 	return r.child, r.err
 }
 
-func assembleAndClone(spec *rootfs.Spec, flags uintptr, plan *handoff.Plan, sessions forSessions, fillIn func(root *os.File) error) (*child, error) {
+func assembleAndClone(spec *rootfs.Spec, namespaces namespacesOf, plan *handoff.Plan, sessions forSessions, fillIn func(root *os.File) error) (*child, error) {
 	notify, err := notifyConnection(plan)
 	if err != nil {
 		return nil, err
@@ -52,6 +58,9 @@ func assembleAndClone(spec *rootfs.Spec, flags uintptr, plan *handoff.Plan, sess
 		if err := linux.BlockSignal(plan.StopSignal); err != nil { // it waits until the init takes it, see killSignal
 			return nil, err
 		}
+	}
+	if err := enterShared(namespaces.shared); err != nil {
+		return nil, err
 	}
 	notes, err := rootfs.Assemble(spec)
 	if err != nil {
@@ -79,7 +88,7 @@ func assembleAndClone(spec *rootfs.Spec, flags uintptr, plan *handoff.Plan, sess
 	c.pid, err = syscall.ForkExec(handoff.StageInit, []string{"cocker-init"}, &syscall.ProcAttr{
 		Files: files,
 		Sys: &syscall.SysProcAttr{
-			Cloneflags:                 flags,
+			Cloneflags:                 namespaces.flags,
 			UidMappings:                linux.IDMap(spec.IDBase),
 			GidMappings:                linux.IDMap(spec.IDBase),
 			GidMappingsEnableSetgroups: true,

@@ -21,24 +21,22 @@ import (
 // State is what is known of a running container that neither systemd nor the
 // kernel can be asked for. It lies in /run, so a boot begins without.
 type State struct {
-	Name          string        `json:"name"`
-	Images        []string      `json:"images"`        // as the file names them, lowest first
-	ImageDigests  []string      `json:"image_digests"` // what the names stood for at the start
-	Layers        []string      `json:"layers"`        // the directories the overlay stands on
-	Leader        int           `json:"leader"`        // PID 1 of the container, as the host numbers it; 0: not started yet
-	LeaderStart   uint64        `json:"leader_start"`  // clock ticks since boot; names the process for good
-	Volumes       []string      `json:"volumes,omitempty"`
-	IDBase        uint32        `json:"id_base"` // the host's id of the container's root
-	Cgroup        string        `json:"cgroup"`  // the unit's, as /proc/PID/cgroup names it; PID 1 may be in one below
-	Network       string        `json:"network,omitempty"`
-	Address       string        `json:"address,omitempty"` // with the prefix length
-	HostInterface string        `json:"host_interface,omitempty"`
-	Ports         []config.Port `json:"ports,omitempty"`
-	Health        bool          `json:"health,omitempty"` // the unit's status text tells of it
+	Name         string   `json:"name"`
+	Images       []string `json:"images"`        // as the file names them, lowest first
+	ImageDigests []string `json:"image_digests"` // what the names stood for at the start
+	Layers       []string `json:"layers"`        // the directories the overlay stands on
+	Leader       int      `json:"leader"`        // PID 1 of the container, as the host numbers it; 0: not started yet
+	LeaderStart  uint64   `json:"leader_start"`  // clock ticks since boot; names the process for good
+	Volumes      []string `json:"volumes,omitempty"`
+	IDBase       uint32   `json:"id_base"`          // the host's id of the container's root
+	Cgroup       string   `json:"cgroup"`           // the unit's, as /proc/PID/cgroup names it; PID 1 may be in one below
+	Health       bool     `json:"health,omitempty"` // the unit's status text tells of it
+	Pod          string   `json:"pod,omitempty"`    // whose Connection it is
+	Connection
 }
 
 func newState(c *config.Container, images []*image.Image, idBase uint32) *State {
-	state := &State{Name: c.Name, Images: c.Images, IDBase: idBase, Cgroup: ownCgroup(), Ports: c.Network.Ports, Volumes: volumeNames(c), Health: c.Health.Checked()}
+	state := &State{Name: c.Name, Images: c.Images, IDBase: idBase, Cgroup: ownCgroup(), Volumes: volumeNames(c), Health: c.Health.Checked(), Pod: c.Pod}
 	for _, image := range images {
 		state.ImageDigests = append(state.ImageDigests, image.Digest)
 		state.Layers = append(state.Layers, image.Layers...)

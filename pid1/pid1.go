@@ -168,8 +168,10 @@ func dieWithCaller(plan *handoff.Plan) error {
 
 // configureNamespaces sets what the new uts and network namespaces start without.
 func configureNamespaces(plan *handoff.Plan) error {
-	if err := unix.Sethostname([]byte(plan.Hostname)); err != nil {
-		return fmt.Errorf("set host name %q: %w", plan.Hostname, err)
+	if !plan.Shared {
+		if err := unix.Sethostname([]byte(plan.Hostname)); err != nil {
+			return fmt.Errorf("set host name %q: %w", plan.Hostname, err)
+		}
 	}
 	unix.Umask(0o022)
 	if err := keepCgroups(plan); err != nil {

@@ -28,10 +28,10 @@ func always(*handoff.Plan) bool { return false }
 
 var kernelMounts = [...]kernelMount{
 	{fstype: "proc", target: "proc", attributes: noExecution, skip: always},
-	{fstype: "sysfs", target: "sys", attributes: noExecution | unix.MOUNT_ATTR_RDONLY, skip: func(p *handoff.Plan) bool { return p.HostSys }},
+	{fstype: "sysfs", target: "sys", attributes: noExecution | unix.MOUNT_ATTR_RDONLY, skip: func(p *handoff.Plan) bool { return p.HasSys }},
 	{fstype: "cgroup2", target: "sys/fs/cgroup", attributes: noExecution | unix.MOUNT_ATTR_RDONLY, skip: booted, optional: true},
 	{fstype: "cgroup2", target: "sys/fs/cgroup", attributes: noExecution, skip: notBooted},
-	{fstype: "mqueue", target: "dev/mqueue", attributes: noExecution, skip: always, optional: true},
+	{fstype: "mqueue", target: "dev/mqueue", attributes: noExecution, skip: func(p *handoff.Plan) bool { return p.Shared }, optional: true},
 }
 
 // completeRoot mounts the kernel's file systems and makes the assembled tree the

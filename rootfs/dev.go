@@ -1,7 +1,9 @@
 package rootfs
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -60,11 +62,8 @@ func mountDev(root *Root, spec *Spec) error {
 	if err := mountPts(dev, spec.IDBase); err != nil {
 		return err
 	}
-	if err := mountShm(dev, spec.IDBase); err != nil {
+	if err := mountIPC(dev, spec); err != nil {
 		return err
-	}
-	if err := unix.Mkdirat(dev, "mqueue", 0o755); err != nil {
-		return fmt.Errorf("mkdir /dev/mqueue: %w", err)
 	}
 	if spec.Terminal == "" {
 		return nil
@@ -114,6 +113,44 @@ func mountShm(dev int, base uint32) error {
 	}
 	defer unix.Close(target)
 	return mountTmpfs(target, base, "1777", "", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
+}
+
+// mountIPC makes /dev/shm and the directory of /dev/mqueue, where cocker-init mounts. In a
+// pod both are the pod's.
+func mountIPC(dev int, spec *Spec) error {
+	if spec.SharedIPC == "" {
+		if err := unix.Mkdirat(dev, "mqueue", 0o755); err != nil {
+			return fmt.Errorf("mkdir /dev/mqueue: %w", err)
+		}
+		return mountShm(dev, spec.IDBase)
+	}
+	if err := shareMemory(dev, spec); err != nil {
+		return err
+	}
+	fd, err := linux.NewMount("mqueue", noExecution)
+	if errors.Is(err, unix.ENODEV) { // the kernel was built without it
+		return os.NewSyscallError("mkdirat", unix.Mkdirat(dev, "mqueue", 0o755))
+	}
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return attachNew(dev, "mqueue", fd)
+}
+
+// shareMemory shows the pod's /dev/shm, with the container's ids where the kernel can map
+// those of a tmpfs (Linux 6.3). Elsewhere the others of the pod are nobody in it, and what
+// they share must be open to everybody.
+func shareMemory(dev int, spec *Spec) error {
+	fd, err := linux.CloneMount(spec.SharedIPC, false)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := linux.MapIDs(fd, spec.UserNamespace, false); err != nil && !cannotMap(err) {
+		return err
+	}
+	return attachNew(dev, "shm", fd)
 }
 
 // attachNew makes the directory name in our own /dev and attaches a mount to it.

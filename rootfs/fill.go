@@ -51,10 +51,35 @@ func kernelDirectories(root *Root, spec *Spec) error {
 		}
 		unix.Close(fd)
 	}
-	if !spec.HostSys {
-		return nil
+	switch {
+	case spec.HostSys:
+		return bindHostSys(root)
+	case spec.SharedNetwork:
+		return mountSharedSys(root)
 	}
-	return bindHostSys(root)
+	return nil
+}
+
+// noChange are the attributes of /sys.
+const noChange = unix.MOUNT_ATTR_RDONLY | noExecution
+
+const noExecution = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
+
+// mountSharedSys mounts the sysfs that shows the links of the thread's network namespace.
+// Because of that it takes a capability over the namespace, which the container has not
+// (kobj_ns_current_may_mount in fs/sysfs/mount.c).
+func mountSharedSys(root *Root) error {
+	target, err := root.PlainDirectory("sys")
+	if err != nil {
+		return err
+	}
+	defer unix.Close(target)
+	fd, err := linux.NewMount("sysfs", noChange)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return linux.Attach(fd, target)
 }
 
 func bindHostSys(root *Root) error {
@@ -68,8 +93,7 @@ func bindHostSys(root *Root) error {
 		return err
 	}
 	defer unix.Close(fd)
-	const attributes = unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
-	if err := linux.SetAttributes(fd, attributes, false); err != nil {
+	if err := linux.SetAttributes(fd, noChange, false); err != nil {
 		return err
 	}
 	return linux.Attach(fd, target)

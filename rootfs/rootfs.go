@@ -32,6 +32,8 @@ type Spec struct {
 	VolumeStore   VolumeStore // where the data of volumes is
 	Files         []File
 	HostSys       bool   // bind the host's /sys: with the host's network a new sysfs is refused
+	SharedNetwork bool   // mount the sysfs of the thread's network namespace: only who owns that may
+	SharedIPC     string // a pod's /dev/shm, and mount the message queues of the thread's IPC namespace; "": there is no pod
 	NotifySocket  string // the host's socket to show at handoff.NotifySocket; "": none
 	Terminal      string // the terminal to show at /dev/console; "": none
 }

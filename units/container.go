@@ -24,6 +24,8 @@ var rows = [...]row{ //nolint:gochecknoglobals // a table, never written
 	{"Unit", "SourcePath", sourcePath},
 	{"Unit", "Requires", networkUnit},
 	{"Unit", "After", networkOrder},
+	{"Unit", "BindsTo", sharedWith},
+	{"Unit", "After", sharedWith},
 	{"Unit", "RequiresMountsFor", bindSources},
 	{"Unit", "RequiresMountsFor", limitedPaths},
 	{"Unit", "RequiresMountsFor", templateFiles},
@@ -100,7 +102,7 @@ func sourcePath(c *config.Container) []string {
 }
 
 func networkUnit(c *config.Container) []string {
-	if c.Network.Mode != config.NetworkBridge {
+	if c.Pod != "" || c.Network.Mode != config.NetworkBridge {
 		return nil
 	}
 	return []string{Network(config.DefaultNetwork)}

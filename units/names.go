@@ -23,6 +23,7 @@ const (
 	servicePrefix   = "cocker@"
 	transientPrefix = "cocker-"
 	networkPrefix   = "cocker-network@"
+	podPrefix       = "cocker-pod@"
 	pruneService    = "cocker-prune.service" // not that of a container "prune"
 	serviceSuffix   = ".service"
 	scopeSuffix     = ".scope"
@@ -46,6 +47,9 @@ func Freeze(name string) string { return "cocker-freeze@" + name + serviceSuffix
 
 // Network is the unit that sets up a network.
 func Network(network string) string { return networkPrefix + network + serviceSuffix }
+
+// Pod is the unit that has the namespaces of a pod.
+func Pod(pod string) string { return podPrefix + pod + serviceSuffix }
 
 // DropInDir is the name of the directory of a unit's drop-ins.
 func DropInDir(unit string) string { return unit + ".d" }

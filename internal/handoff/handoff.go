@@ -60,7 +60,8 @@ type Plan struct {
 	Foreground    bool // a caller waits: SIGINT is the command's, and the caller's death is the container's
 	Terminal      bool // standard input is a terminal that shall control the command
 	OwnNetwork    bool // the network namespace is the container's own
-	HostSys       bool // /sys is the host's already
+	HasSys        bool // /sys is there already: the network namespace is not the container's own
+	Shared        bool // host name, System V IPC and message queues are a pod's, and /dev/mqueue is there already
 	ForwardNotify bool // init passes on what the command sends to NotifySocket
 	Sessions      bool // init takes requests for sessions
 	Rescue        bool // there is a shell for images without one

@@ -18,6 +18,7 @@ const (
 	IDRanges   = State + "/idranges"           // one link for each id range in use
 	Volumes    = State + "/volumes"            // named volumes, one directory for each
 	Networks   = Runtime + "/networks"         // leases, one directory for each network
+	Pods       = Runtime + "/pods"             // the namespaces of pods, one directory for each; root's alone
 	Registries = "/etc/cocker/registries.toml" // how registries are reached
 	Stage      = Runtime + "/stage"            // where root file systems are assembled, each in a mount namespace of its own
 	Running    = Runtime + "/state"            // one file for each running container

@@ -1,0 +1,32 @@
+package units
+
+import "github.com/cocker/cocker/config"
+
+// ForPod gives what a pod adds to cocker-pod@.service.
+func ForPod(p *config.Pod) File {
+	f := File{Header: header}
+	if p.Description != "" {
+		f.Add("Unit", "Description", Literal(p.Description))
+	}
+	f.Add("Unit", "SourcePath", Literal(p.File))
+	if p.Network.Mode != config.NetworkBridge {
+		return f
+	}
+	for _, join := range p.Network.Joins {
+		f.Add("Unit", "Requires", Network(join.Name))
+		f.Add("Unit", "After", Network(join.Name))
+	}
+	return f
+}
+
+// sharedWith is the unit that has namespaces which the container is in. It is bound to
+// that: without those that it shares them with, its network is nobody's.
+func sharedWith(c *config.Container) []string {
+	switch {
+	case c.Pod != "":
+		return []string{Pod(c.Pod)}
+	case c.Network.Mode == config.NetworkContainer:
+		return []string{Service(c.Network.Target)}
+	}
+	return nil
+}
