@@ -138,7 +138,7 @@ install: unpackaged $(if $(shell command -v $(GO)),build) ## install below DESTD
 	install -D -m 644 -t $(presetdir) units/system-preset/*.preset
 	install -D -m 644 -t $(tmpfilesdir) units/tmpfiles.d/*.conf
 	install -d $(unitdir)/nftables.service.wants
-	ln -sf ../cocker-network-rules@.service $(unitdir)/nftables.service.wants/cocker-network-rules@cocker0.service
+	ln -sf ../cocker-network-rules.service $(unitdir)/nftables.service.wants/cocker-network-rules.service
 	install -D -m 644 -t $(networkdir) units/network/*.network
 	install -D -m 644 -t $(nmconfdir) units/NetworkManager/*.conf
 	@set -e; for c in $(completions); do \
@@ -153,7 +153,7 @@ install: unpackaged $(if $(shell command -v $(GO)),build) ## install below DESTD
 uninstall: unpackaged ## remove what install installed
 	rm -f $(bindir)/cocker $(generatordir)/cocker-generator
 	rm -f $(foreach u,$(notdir $(UNITS)),$(unitdir)/$(u)) $(presetdir)/80-cocker.preset $(tmpfilesdir)/cocker.conf
-	rm -f $(unitdir)/nftables.service.wants/cocker-network-rules@cocker0.service
+	rm -f $(unitdir)/nftables.service.wants/cocker-network-rules.service
 	rm -f $(networkdir)/00-cocker.network $(nmconfdir)/10-cocker.conf
 	rm -f $(foreach c,$(completions),$(DESTDIR)$(PREFIX)/share/$(lastword $(subst :, ,$(c))))
 	rm -f $(foreach m,$(notdir $(MANPAGES)),$(mandir)/man$(patsubst .%,%,$(suffix $(m)))/$(m))

@@ -76,7 +76,7 @@ func manualKeys(page string) map[string]bool {
 		keys    = map[string]bool{}
 		table   string
 		heading = regexp.MustCompile(`^\.SH \[+([a-z_]+)(?:\.NAME)?\]+$`)
-		key     = regexp.MustCompile(`^\.BI ([a-z_]+) `)
+		key     = regexp.MustCompile(`^\.BI ([a-z0-9_]+) `)
 	)
 	for line := range strings.Lines(page) {
 		line = strings.TrimSuffix(line, "\n")

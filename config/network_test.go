@@ -22,9 +22,9 @@ func TestNetworkModes(t *testing.T) {
 		}
 		roundTrip(t, c)
 	}
-	c, err := Parse("web", "/e/web.toml", "image = 'a'\npod = 'shop'\n[network]\nname = 'front'\n")
-	if err != nil || c.Pod != "shop" || c.Network.Joins[0].Name != "front" {
-		t.Errorf("pod: %+v, %v", c, err)
+	c, err := Parse("web", "/e/web.toml", "image = 'a'\npod = 'shop'\n")
+	if err != nil || c.Pod != "shop" || len(c.Network.Joins) != 0 {
+		t.Fatalf("pod: %+v, %v", c, err)
 	}
 	roundTrip(t, c)
 }
@@ -40,7 +40,7 @@ func TestNetworkProblems(t *testing.T) {
 		{"mode = 'ns:run/x'", []string{`3: network.mode: "run/x" must be an absolute path`}},
 		{"mode = 'none'\naddress = '10.88.0.9'\negress_max = '1M'\n[[network.join]]\nname = 'a'", []string{`4: network.address: needs mode = "bridge", but mode is "none"`, "5: network.egress_max: needs", "6: network.join: needs"}},
 		{"mode = 'container:db'\nports = ['1:1']", []string{`4: network.ports: needs mode = "bridge", but mode is "container:db"`}},
-		{"name = 'a b'", []string{`3: network.name: no valid network name`}},
+		{"name = 'a b'", []string{`3: network.name: "a b" is no name of an interface`}},
 		{"name = 'sixteen-bytes-00'", []string{"longer than 15 bytes"}},
 		{"name = 'host'", []string{`"host" is a mode and no name for a network`}},
 		{"name = 'default'", []string{`"default" has a meaning of its own`}},
@@ -78,7 +78,7 @@ func TestNetworkProblems(t *testing.T) {
 		checkProblem(t, "image = 'a'\n[network]\n"+c.network, c.want)
 	}
 	checkProblem(t, "image = 'a'\npod = 'a_b'", []string{`2: pod: "a_b" is no valid pod name`})
-	checkProblem(t, "image = 'a'\npod = 'shop'\nhostname = 'b'\n[network]\nmode = 'host'", []string{"3: hostname: the container shares the host name of pod shop", "5: network.mode: the container shares the network of pod shop"})
+	checkProblem(t, "image = 'a'\npod = 'shop'\nhostname = 'b'\n[network]\nports = ['1:1']", []string{"3: hostname: the pod shop decides", "5: network.ports: the pod shop decides"})
 }
 
 // What only the network's file knows is checked by Load and Check, with the line of

@@ -137,7 +137,7 @@ func TestNetworkFileProblems(t *testing.T) {
 			t.Errorf("%q: %d problems: %v", c.text, len(Problems(err)), err)
 		}
 	}
-	if _, err := ParseNetwork("Front_of_the_house", "/n/x.toml", ""); err == nil || !strings.Contains(err.Error(), "longer than 15 bytes; rename the file") {
+	if _, err := ParseNetwork("Front_of_the_house", "/n/x.toml", ""); err == nil || !strings.Contains(err.Error(), "longer than 15 bytes; it is the name of the network's bridge, too; rename the file") {
 		t.Errorf("a long name: %v", err)
 	}
 }
@@ -288,5 +288,24 @@ func writeFile(t *testing.T, path, text string) {
 	}
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// The examples of cocker-network.toml(5) are good files.
+func TestExamplesOfTheNetworkManual(t *testing.T) {
+	page, err := os.ReadFile("../docs/man/cocker-network.toml.5")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, examples, _ := strings.Cut(string(page), ".SH EXAMPLES\n")
+	parts := strings.Split(examples, ".nf\n")[1:]
+	for _, part := range parts {
+		text, _, _ := strings.Cut(part, ".fi\n")
+		if _, err := ParseNetwork("a", "cocker-network.toml.5", text); err != nil {
+			t.Errorf("%v\n%s", err, text)
+		}
+	}
+	if len(parts) < 3 {
+		t.Errorf("%d examples", len(parts))
 	}
 }

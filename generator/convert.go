@@ -21,10 +21,11 @@ type dropIn struct {
 	text []byte
 }
 
-// run generates every container and pod, and logs the problems in the order of the names.
+// run generates every container, network and pod, and logs the problems in the order of the names.
 func (g generator) run() int {
 	locations, err := config.Scan(g.configDirs)
 	errs := append([]error{err}, g.convertAll(locations)...)
+	errs = append(errs, g.networks()...)
 	errs = append(errs, g.pods()...)
 	if errors.Join(errs...) == nil {
 		return exitOK

@@ -147,7 +147,7 @@ func TestPlanOfBoot(t *testing.T) {
 }
 
 func TestNetworkFiles(t *testing.T) {
-	lease := netsetup.Lease{Address: netip.MustParsePrefix("10.88.0.5/16"), Gateway: netip.MustParseAddr("10.88.0.1")}
+	lease := netsetup.Lease{V4: netip.MustParsePrefix("10.88.0.5/16"), Gateway4: netip.MustParseAddr("10.88.0.1")}
 	files := networkFiles(lease, []byte("search example.com\nnameserver 192.0.2.53\nnameserver 192.0.2.54\n"))
 	if len(files) != 2 {
 		t.Fatalf("%d files", len(files))

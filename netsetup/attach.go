@@ -3,61 +3,83 @@ package netsetup
 import (
 	"errors"
 	"fmt"
-	"net/netip"
+	"net"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/cocker/cocker/config"
 )
 
-// Endpoint is what Attach made of the host's side.
+// Endpoint is what Attach made on the host's side. There is nothing where the
+// container's link is none of a pair: macvlan, ipvlan.
 type Endpoint struct {
 	HostInterface string
 	HostIndex     int
-	Lease         Lease
 }
 
 // Attach connects the network namespace of the descriptor to the network:
-//   - a veth pair, eth0 inside, the host's end on the bridge,
-//   - inside, lo is up and eth0 has the lease's address and the default route,
-//   - the ports are published.
+//   - a veth pair, the host's end on the bridge; or a macvlan or ipvlan link,
+//   - inside, lo is up, and the link, which is named by the join or else eth and the
+//     index, has the lease's addresses,
+//   - the link of index 0 has the default routes, unless the network is internal.
 //
 // A link that is left of the container's previous run is cut or replaced. On an
-// error all is undone. ErrNotUp: call Up and try again. ErrPortTaken: the text says who
-// has which port.
-func Attach(n Network, container string, lease Lease, ports []config.Port, netns int) (endpoint Endpoint, err error) {
-	bridge, err := linkIndex(n.Name)
-	if errors.Is(err, unix.ENODEV) {
-		return Endpoint{}, fmt.Errorf("attach %s to %s: %w: no bridge", container, n.Name, ErrNotUp)
-	}
+// error all is undone. ErrNotUp: call Ensure and try again.
+func Attach(n Network, container string, lease Lease, join config.Join, index int, netns int) (Endpoint, error) {
+	endpoint, err := attach(n, container, lease, join, index, netns)
 	if err != nil {
 		return Endpoint{}, fmt.Errorf("attach %s to %s: %w", container, n.Name, err)
 	}
-	// The ports come first: they are what fails, and cheaper to undo.
-	if err := Publish(container, lease.Address.Addr(), ports); err != nil {
-		return Endpoint{}, fmt.Errorf("attach %s to %s: %w", container, n.Name, err)
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, deleteLinks(container), Unpublish(container, ports))
-		}
-	}()
-	name, index, err := createVeth(vethPair{container: container, bridge: bridge, lease: lease, netns: netns})
-	if err == nil {
-		err = configureInside(netns, lease)
-	}
-	if err != nil {
-		return Endpoint{}, fmt.Errorf("attach %s to %s: %w", container, n.Name, err)
-	}
-	return Endpoint{HostInterface: name, HostIndex: index, Lease: lease}, nil
+	return endpoint, nil
 }
 
-// Detach takes back what Attach did on the host's side: the ports are no longer
-// published, and the link, if the container's namespace has not taken it along
+func attach(n Network, container string, lease Lease, join config.Join, index int, netns int) (endpoint Endpoint, err error) {
+	hardware, err := joinMAC(lease, join)
+	if err != nil {
+		return Endpoint{}, err
+	}
+	link, err := linkIndex(n.Link)
+	if errors.Is(err, unix.ENODEV) {
+		return Endpoint{}, fmt.Errorf("%w: no link %s", ErrNotUp, n.Link)
+	}
+	if err != nil {
+		return Endpoint{}, err
+	}
+	inside := insideLink{name: containerLink(join, index), lease: lease, routes: index == 0 && !n.Internal, netns: netns}
+	if err := inside.check(); err != nil {
+		return Endpoint{}, err
+	}
+	if !n.bridged() {
+		return Endpoint{}, attachShared(n, link, hardware, inside)
+	}
+	pair := vethPair{network: n, container: container, index: index, bridge: link, mac: hardware, inside: inside}
+	if endpoint.HostInterface, endpoint.HostIndex, err = pair.make(); err == nil {
+		err = inside.configure()
+	}
+	if err != nil {
+		return Endpoint{}, errors.Join(err, deleteLinks(n, container))
+	}
+	return endpoint, nil
+}
+
+// joinMAC is the address that the container's link gets.
+func joinMAC(lease Lease, join config.Join) (net.HardwareAddr, error) {
+	if join.MAC == "" {
+		return containerMAC(lease.Address()), nil
+	}
+	hardware, err := net.ParseMAC(join.MAC)
+	if err != nil || len(hardware) != 6 || hardware[0]&1 != 0 {
+		return nil, fmt.Errorf("%q is no address that a link can have", join.MAC)
+	}
+	return hardware, nil
+}
+
+// Detach takes back what Attach and Publish did on the host's side: the ports are no
+// longer published, and the link, if the container's namespace has not taken it along
 // already, is cut, see cutLinks. It goes on after an error; what is gone already
 // is success, so it can follow any start.
-func Detach(n Network, container string, _ netip.Addr, ports []config.Port) error {
-	err := errors.Join(Unpublish(container, ports), cutLinks(container))
+func Detach(n Network, container string, ports []config.Port) error {
+	err := errors.Join(Unpublish(container, ports), cutLinks(n, container))
 	if err != nil {
 		return fmt.Errorf("detach %s from %s: %w", container, n.Name, err)
 	}

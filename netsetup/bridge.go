@@ -16,40 +16,43 @@ import (
 // whether it was made.
 func ensureBridge(n Network) (created bool, err error) {
 	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{
-		Name: n.Name,
+		Name: n.Link,
+		MTU:  n.MTU,
 		// A bridge without an address of its own takes the lowest of its
 		// ports', which changes as containers come and go.
-		HardwareAddr: hostMAC(n.Gateway),
+		HardwareAddr: hostMAC(n.primary().Gateway),
 	}}
 	err = netlink.LinkAdd(bridge)
 	if err != nil && !errors.Is(err, unix.EEXIST) {
-		return false, fmt.Errorf("create bridge %s: %w", n.Name, err)
+		return false, fmt.Errorf("create bridge %s: %w", n.Link, err)
 	}
 	created = err == nil
-	link, err := netlink.LinkByName(n.Name)
+	link, err := netlink.LinkByName(n.Link)
 	if err != nil {
-		return created, fmt.Errorf("look up bridge %s: %w", n.Name, err)
+		return created, fmt.Errorf("look up bridge %s: %w", n.Link, err)
 	}
 	if link.Type() != "bridge" {
-		return created, fmt.Errorf("link %s exists and is no bridge but %q", n.Name, link.Type())
+		return created, fmt.Errorf("link %s exists and is no bridge but %q", n.Link, link.Type())
 	}
 	return created, configureBridge(n, link.Attrs().Index)
 }
 
 func configureBridge(n Network, index int) error {
-	if err := ignoreRouters(n.Name); err != nil {
+	if err := ignoreRouters(n.Link); err != nil {
 		return err
 	}
-	if err := addAddress(index, n.prefix(n.Gateway)); err != nil {
-		return fmt.Errorf("bridge %s: %w", n.Name, err)
+	for _, subnet := range n.subnets() {
+		if err := addAddress(index, subnet.prefix(subnet.Gateway)); err != nil {
+			return fmt.Errorf("bridge %s: %w", n.Link, err)
+		}
 	}
 	if err := setUp(index); err != nil {
-		return fmt.Errorf("set bridge %s up: %w", n.Name, err)
+		return fmt.Errorf("set bridge %s up: %w", n.Link, err)
 	}
 	// What the host sends to 127.0.0.1:PORT leaves through the bridge with a
 	// loopback address until the table masquerades it. The table's chain "guard"
 	// drops what this would let in (CVE-2020-8558).
-	return setSysctl("net/ipv4/conf/"+n.Name+"/route_localnet", "1")
+	return setSysctl("net/ipv4/conf/"+n.Link+"/route_localnet", "1")
 }
 
 // ignoreRouters keeps the host from believing router advertisements that come
@@ -68,7 +71,7 @@ func ignoreRouters(bridge string) error {
 // adoptLinks puts the links of running containers back on a bridge that was
 // deleted under them.
 func adoptLinks(n Network) error {
-	index, err := linkIndex(n.Name)
+	index, err := linkIndex(n.Link)
 	if err != nil {
 		return err
 	}
@@ -128,14 +131,9 @@ func listLinks() ([]netlink.Link, error) {
 	}
 }
 
-// ofNetwork: a link's own address has the container's address in it.
+// ofNetwork: the alias says so.
 func ofNetwork(n Network, attrs *netlink.LinkAttrs) bool {
-	mac := attrs.HardwareAddr
-	if !strings.HasPrefix(attrs.Alias, aliasPrefix) || len(mac) != 6 {
-		return false
-	}
-	address := fromMAC(mac)
-	return n.Subnet.Contains(address) && mac.String() == hostMAC(address).String()
+	return strings.HasPrefix(attrs.Alias, linkAlias(n.Name, ""))
 }
 
 func adopt(bridge int, attrs *netlink.LinkAttrs) error {
@@ -143,11 +141,11 @@ func adopt(bridge int, attrs *netlink.LinkAttrs) error {
 	if err := netlink.LinkSetMasterByIndex(link, bridge); err != nil {
 		return fmt.Errorf("put link %s back on its bridge: %w", attrs.Name, err)
 	}
-	return describeHostLink(attrs.Index, strings.TrimPrefix(attrs.Alias, aliasPrefix))
+	return describeHostLink(attrs.Index, attrs.Alias)
 }
 
 func deleteBridge(n Network) error {
-	link, err := netlink.LinkByName(n.Name)
+	link, err := netlink.LinkByName(n.Link)
 	if notFound(err) {
 		return nil
 	}
@@ -155,7 +153,7 @@ func deleteBridge(n Network) error {
 		err = netlink.LinkDel(link)
 	}
 	if err != nil && !errors.Is(err, unix.ENODEV) {
-		return fmt.Errorf("delete bridge %s: %w", n.Name, err)
+		return fmt.Errorf("delete bridge %s: %w", n.Link, err)
 	}
 	return nil
 }

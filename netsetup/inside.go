@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -19,40 +20,87 @@ func Loopback(netns int) error {
 	return inNamespace(netns, loopbackUp)
 }
 
-// configureInside gives the container's namespace its loopback, the address and
-// the default route.
-func configureInside(netns int, lease Lease) error {
-	return inNamespace(netns, func() error {
+// insideLink is a link in the container's namespace.
+type insideLink struct {
+	name   string
+	lease  Lease
+	routes bool // has the default routes
+	netns  int  // descriptor
+}
+
+// check keeps names away that are directories of their own below
+// /proc/sys/net/ipv6/conf, and the one that is there already.
+func (l insideLink) check() error {
+	if !validInterface(l.name) || slices.Contains([]string{"all", "default", "lo"}, l.name) {
+		return fmt.Errorf("%q is no name for an interface of a container", l.name)
+	}
+	return nil
+}
+
+// configure gives the container's namespace its loopback, and the link its addresses
+// and the default routes.
+func (l insideLink) configure() error {
+	return inNamespace(l.netns, func() error {
 		if err := loopbackUp(); err != nil {
 			return err
 		}
-		index, err := linkIndex(ContainerLink)
+		index, err := linkIndex(l.name)
 		if err != nil {
 			return err
 		}
-		if err := addAddress(index, lease.Address); err != nil {
+		if err := l.prepareIPv6(); err != nil {
 			return err
 		}
-		if err := withoutLinkLocal(); err != nil {
-			return err
+		for _, address := range []netip.Prefix{l.lease.V4, l.lease.V6} {
+			if !address.IsValid() {
+				continue
+			}
+			if err := addAddress(index, address); err != nil {
+				return err
+			}
 		}
 		if err := setUp(index); err != nil {
-			return fmt.Errorf("set %s up: %w", ContainerLink, err)
+			return fmt.Errorf("set %s up: %w", l.name, err)
 		}
-		return addDefaultRoute(index, lease.Gateway)
+		return l.addRoutes(index)
 	})
 }
 
-// withoutLinkLocal keeps the link from making itself an IPv6 link-local address
-// (addr_gen_mode 1, ip-sysctl.rst). The network is an IPv4 one, and on the host
-// `getent hosts NAME` would prefer that address, which is of no use without a
-// scope: nss-mymachines of systemd 252 gives it.
-func withoutLinkLocal() error {
-	err := setSysctl("net/ipv6/conf/"+ContainerLink+"/addr_gen_mode", "1")
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // no IPv6 in this kernel
+func (l insideLink) addRoutes(index int) error {
+	if !l.routes {
+		return nil
 	}
-	return err
+	for _, gateway := range []netip.Addr{l.lease.Gateway4, l.lease.Gateway6} {
+		if !gateway.IsValid() {
+			continue
+		}
+		if err := addDefaultRoute(index, gateway); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// prepareIPv6 keeps the link from making itself an IPv6 link-local address
+// (addr_gen_mode 1, ip-sysctl.rst): on the host `getent hosts NAME` would prefer that
+// address, which is of no use without a scope (nss-mymachines of systemd 252 gives
+// it). All addresses and routes are ours, so no sibling's advertisements are believed
+// (the class of CVE-2020-13401).
+func (l insideLink) prepareIPv6() error {
+	settings := [][2]string{{"addr_gen_mode", "1"}}
+	if l.lease.V6.IsValid() {
+		settings = append(settings, [2]string{"disable_ipv6", "0"}, [2]string{"accept_ra", "0"}, [2]string{"autoconf", "0"})
+	}
+	for _, setting := range settings {
+		err := setSysctl("net/ipv6/conf/"+l.name+"/"+setting[0], setting[1])
+		if errors.Is(err, fs.ErrNotExist) && !l.lease.V6.IsValid() {
+			return nil // no IPv6 in this kernel
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func loopbackUp() error {
@@ -69,7 +117,11 @@ func setUp(index int) error {
 // addAddress gives the link an address; that it has it already is success.
 func addAddress(index int, address netip.Prefix) error {
 	link := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: index}}
-	if err := netlink.AddrReplace(link, &netlink.Addr{IPNet: ipNet(address)}); err != nil {
+	wanted := &netlink.Addr{IPNet: ipNet(address)}
+	if address.Addr().Is6() {
+		wanted.Flags = unix.IFA_F_NODAD // the leases see to it that it is unique
+	}
+	if err := netlink.AddrReplace(link, wanted); err != nil {
 		return fmt.Errorf("add address %s: %w", address, err)
 	}
 	return nil

@@ -4,25 +4,36 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/cocker/cocker/config"
 )
 
-// Lease is an address that a container holds in a network.
+// Lease is what a container holds in a network: an address of each family that the
+// network has.
 type Lease struct {
-	Address netip.Prefix // the container's address with the subnet's length
-	Gateway netip.Addr   // where its default route goes
+	Network            string
+	V4, V6             netip.Prefix // the container's addresses with the subnets' lengths; zero: none
+	Gateway4, Gateway6 netip.Addr
 }
 
-// Acquire leases an address of the network for the container: the fixed one, or
-// if that is zero the one that the container's name hashes to or the next free
-// one. A container that holds a lease already, be it from a start that was
-// killed, gets it again. It fails with ErrAddressTaken (and the holder's name) or
-// ErrNoAddress. Addresses that are fixed in the files of containers that don't
-// run are not known here.
+// Address is the container's address, of IPv4 if it has one.
+func (l Lease) Address() netip.Addr {
+	if l.V4.IsValid() {
+		return l.V4.Addr()
+	}
+	return l.V6.Addr()
+}
+
+// Acquire leases addresses of the network for the container: the fixed ones of the
+// join, or if it has none the one that the container's name hashes to or another
+// free one; its address of IPv6 has the same host number. A container that holds a
+// lease already, be it from a start that was killed, gets it again. It fails with
+// ErrAddressTaken (and the holder's name) or ErrNoAddress. Addresses that are fixed in
+// the files of containers that don't run are not known here.
 //
 // There is no lock and no daemon. A lease is the symbolic link
 //
@@ -32,191 +43,224 @@ type Lease struct {
 //
 //	DIR/NETWORK/by-name/CONTAINER -> ADDRESS
 //
-// is written, so whatever a kill between two system calls leaves is found by
-// Release, or by the next Acquire, through the container's name alone.
+// (by-name6 for an address of IPv6) is written, so whatever a kill between two system
+// calls leaves is found by Release, or by the next Acquire, through the container's
+// name alone.
 //
 // Two calls for one container must not run at once: they are one unit's start
 // and ExecStopPost=, which systemd keeps apart. ExecStopPost= also runs after a
 // start that failed, so that a lease is never left but by a dead host, whose
 // /run is empty when it is back.
-func Acquire(dir string, n Network, container string, fixed netip.Addr) (Lease, error) {
+func Acquire(dir string, n Network, container string, join config.Join) (Lease, error) {
 	leases, err := openLeases(dir, n, container)
 	if err != nil {
 		return Lease{}, err
 	}
-	address, err := leases.acquire(container, fixed)
+	v4, v6, err := leases.acquire(container, join)
 	if err != nil {
 		return Lease{}, fmt.Errorf("lease an address of %s for %s: %w", n.Name, container, err)
 	}
-	return Lease{Address: n.prefix(address), Gateway: n.Gateway}, nil
+	return n.lease(v4, v6), nil
 }
 
-// Release gives the container's address back. To hold none is success.
+// lease is that of a container with those addresses.
+func (n Network) lease(v4, v6 netip.Addr) Lease {
+	lease := Lease{Network: n.Name}
+	if v4.IsValid() {
+		lease.V4, lease.Gateway4 = n.V4.prefix(v4), n.V4.Gateway
+	}
+	if v6.IsValid() {
+		lease.V6, lease.Gateway6 = n.V6.prefix(v6), n.V6.Gateway
+	}
+	return lease
+}
+
+// Release gives the container's addresses back. To hold none is success.
 func Release(dir string, n Network, container string) error {
 	leases, err := openLeases(dir, n, container)
 	if err != nil {
 		return err
 	}
-	if err := leases.release(container); err != nil {
+	if err := errors.Join(leases.v4.release(container), leases.v6.release(container)); err != nil {
 		return fmt.Errorf("release the address of %s in %s: %w", container, n.Name, err)
 	}
 	return nil
 }
 
-// leases is the directory of the leases of one network.
+// Restore writes down again what a running container holds, after somebody has
+// removed DIR. It fails with ErrAddressTaken if another one has got the address since.
+func Restore(dir string, n Network, container string, lease Lease) error {
+	leases, err := openLeases(dir, n, container)
+	if err == nil {
+		err = leases.makeDirectories()
+	}
+	if err != nil {
+		return err
+	}
+	var failed []error
+	for _, address := range []netip.Addr{lease.V4.Addr(), lease.V6.Addr()} {
+		if address.IsValid() {
+			failed = append(failed, leases.book(address).claimFixed(container, address))
+		}
+	}
+	if err := errors.Join(failed...); err != nil {
+		return fmt.Errorf("restore the lease of %s in %s: %w", container, n.Name, err)
+	}
+	return nil
+}
+
+// leases is the directory of the leases of one network, a book for each family.
 type leases struct {
 	network Network
-	dir     string
+	v4, v6  book
 }
 
 func openLeases(dir string, n Network, container string) (leases, error) {
 	if err := n.check(); err != nil {
 		return leases{}, err
 	}
-	if container == "" || strings.HasPrefix(container, ".") || strings.ContainsRune(container, '/') {
-		return leases{}, fmt.Errorf("lease in %s: %q is no container name", n.Name, container)
-	}
-	return leases{network: n, dir: filepath.Join(dir, n.Name)}, nil
-}
-
-func (l leases) acquire(container string, fixed netip.Addr) (netip.Addr, error) {
-	for _, sub := range []string{"by-name", "by-address"} {
-		if err := os.MkdirAll(filepath.Join(l.dir, sub), 0o755); err != nil {
-			return netip.Addr{}, err
+	for _, name := range []string{n.Name, container} {
+		if name == "" || strings.HasPrefix(name, ".") || strings.ContainsRune(name, '/') {
+			return leases{}, fmt.Errorf("lease in %s: %q is no name", n.Name, name)
 		}
 	}
-	held, ok := l.intended(container)
-	if ok && (!l.forContainers(held) || fixed.IsValid() && held != fixed) {
-		if err := l.release(container); err != nil {
-			return netip.Addr{}, err
+	dir = filepath.Join(dir, n.Name)
+	return leases{
+		network: n,
+		v4:      book{subnet: n.V4, dir: dir, names: "by-name"},
+		v6:      book{subnet: n.V6, dir: dir, names: "by-name6"},
+	}, nil
+}
+
+func (l leases) book(address netip.Addr) book {
+	if address.Is4() {
+		return l.v4
+	}
+	return l.v6
+}
+
+func (l leases) makeDirectories() error {
+	for _, b := range []book{l.v4, l.v6} {
+		for _, sub := range []string{b.names, "by-address"} {
+			if err := os.MkdirAll(filepath.Join(b.dir, sub), 0o755); err != nil {
+				return err
+			}
 		}
-		ok = false
-	}
-	if fixed.IsValid() {
-		return fixed, l.claimFixed(container, fixed)
-	}
-	if ok {
-		if won, err := l.claim(container, held); won || err != nil {
-			return held, err
-		}
-	}
-	return l.probe(container)
-}
-
-func (l leases) claimFixed(container string, fixed netip.Addr) error {
-	if !l.forContainers(fixed) {
-		return fmt.Errorf("%s is no address for a container in %s", fixed, l.network.Subnet)
-	}
-	won, err := l.claim(container, fixed)
-	if err != nil || won {
-		return err
-	}
-	return fmt.Errorf("%w: %s by container %s", ErrAddressTaken, fixed, l.holder(fixed))
-}
-
-// probe walks the subnet from the address that the name hashes to, so that with
-// few containers the first try wins, however many leases there are.
-func (l leases) probe(container string) (netip.Addr, error) {
-	sum := fnv.New32a()
-	sum.Write([]byte(container))
-	size := l.network.size()
-	for i := range size {
-		address := l.network.host((sum.Sum32()%size + i) % size)
-		if !l.forContainers(address) {
-			continue
-		}
-		if won, err := l.claim(container, address); won || err != nil {
-			return address, err
-		}
-	}
-	return netip.Addr{}, fmt.Errorf("%w in %s", ErrNoAddress, l.network.Subnet)
-}
-
-// claim makes the container the holder of the address; false means that another
-// one is.
-func (l leases) claim(container string, address netip.Addr) (bool, error) {
-	if holder := l.holder(address); holder != "" && holder != container {
-		return false, nil
-	}
-	if err := l.intend(container, address); err != nil {
-		return false, err
-	}
-	err := os.Symlink(container, l.byAddress(address))
-	if errors.Is(err, fs.ErrExist) {
-		return l.holder(address) == container, nil
-	}
-	return err == nil, err
-}
-
-// intend points by-name/CONTAINER at the address; an older intention is replaced
-// in one step.
-func (l leases) intend(container string, address netip.Addr) error {
-	if held, ok := l.intended(container); ok && held == address {
-		return nil
-	}
-	name := l.byName(container)
-	err := os.Symlink(address.String(), name)
-	if !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	next := filepath.Join(l.dir, "by-name", "."+container) // no container name begins with a dot
-	if err := remove(next); err != nil {
-		return err
-	}
-	if err := os.Symlink(address.String(), next); err != nil {
-		return err
-	}
-	return os.Rename(next, name)
-}
-
-// release removes the lease before the intention: see Acquire.
-func (l leases) release(container string) error {
-	if address, ok := l.intended(container); ok && l.holder(address) == container {
-		if err := remove(l.byAddress(address)); err != nil {
-			return err
-		}
-	}
-	return errors.Join(
-		remove(filepath.Join(l.dir, "by-name", "."+container)),
-		remove(l.byName(container)),
-	)
-}
-
-// intended is the address that by-name has for the container. It may be of
-// another subnet, if the network was changed.
-func (l leases) intended(container string) (netip.Addr, bool) {
-	target, err := os.Readlink(l.byName(container))
-	if err != nil {
-		return netip.Addr{}, false
-	}
-	address, err := netip.ParseAddr(target)
-	return address, err == nil
-}
-
-func (l leases) forContainers(address netip.Addr) bool {
-	return l.network.usable(address) && address != l.network.Gateway
-}
-
-// holder is the container that has the address, "" if none has.
-func (l leases) holder(address netip.Addr) string {
-	target, err := os.Readlink(l.byAddress(address))
-	if err != nil {
-		return ""
-	}
-	return target
-}
-
-func (l leases) byName(container string) string {
-	return filepath.Join(l.dir, "by-name", container)
-}
-
-func (l leases) byAddress(address netip.Addr) string {
-	return filepath.Join(l.dir, "by-address", address.String())
-}
-
-func remove(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
 	}
 	return nil
+}
+
+func (l leases) acquire(container string, join config.Join) (v4, v6 netip.Addr, err error) {
+	if err := l.makeDirectories(); err != nil {
+		return v4, v6, err
+	}
+	fixed := join.Address
+	if !l.network.V4.valid() {
+		fixed = join.Address6
+	}
+	if fixed.IsValid() {
+		return l.claimPair(container, fixed, join.Address6)
+	}
+	first, err := l.held(container)
+	if err != nil {
+		return v4, v6, err
+	}
+	if first.IsValid() {
+		v4, v6, err = l.claimPair(container, first, join.Address6)
+		if !errors.Is(err, ErrAddressTaken) {
+			return v4, v6, err
+		}
+	}
+	return l.probe(container, join.Address6)
+}
+
+// held is the address that the container has a lease of, if that is still right; a
+// lease that is not, since the network was changed, is given back.
+func (l leases) held(container string) (netip.Addr, error) {
+	b := l.book(l.network.primary().Gateway)
+	address, ok := b.intended(container)
+	if !ok || b.subnet.forContainers(address) {
+		return address, nil
+	}
+	return netip.Addr{}, b.release(container)
+}
+
+// probe goes through the subnet from the address that the name hashes to, in steps
+// that the name hashes to as well: so the first try wins nearly always, and in a
+// subnet that is almost full, other than side by side, no long rows of leases grow
+// that each new one has to walk along.
+func (l leases) probe(container string, fixed6 netip.Addr) (v4, v6 netip.Addr, err error) {
+	subnet := l.network.primary()
+	first := subnet.number(subnet.First)
+	count := min(subnet.number(subnet.Last)-first, 1<<32-2) + 1
+	start, step := sequence(container, count)
+	for i := range count {
+		address := subnet.at(first + (start+i*step)%count)
+		if !subnet.leased(address) {
+			continue
+		}
+		v4, v6, err := l.claimPair(container, address, fixed6)
+		if errors.Is(err, ErrAddressTaken) && !l.fixedTaken(container, fixed6) {
+			continue
+		}
+		return v4, v6, err
+	}
+	return v4, v6, fmt.Errorf("%w in %s", ErrNoAddress, subnet.Prefix)
+}
+
+// fixedTaken: to try another address would not help.
+func (l leases) fixedTaken(container string, fixed6 netip.Addr) bool {
+	if !fixed6.IsValid() {
+		return false
+	}
+	holder := l.v6.holder(fixed6)
+	return holder != "" && holder != container
+}
+
+// sequence is a start below count, and a step that comes by all numbers below it.
+func sequence(container string, count uint64) (start, step uint64) {
+	sum := fnv.New32a()
+	sum.Write([]byte(container))
+	start = uint64(sum.Sum32()) % count
+	sum.Write([]byte{0})
+	for step = uint64(sum.Sum32())%count | 1; divisor(step, count) != 1; {
+		step++
+	}
+	return start, step
+}
+
+func divisor(a, b uint64) uint64 {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
+}
+
+// claimPair claims an address of the first family that the network has, and what
+// belongs to it in the other. It holds both or, of what it did not hold before, none.
+func (l leases) claimPair(container string, first, fixed6 netip.Addr) (v4, v6 netip.Addr, err error) {
+	b := l.book(first)
+	if !first.Is4() {
+		return v4, first, b.claimFixed(container, first)
+	}
+	if err := b.claimFixed(container, first); err != nil || !l.network.V6.valid() {
+		if err == nil && fixed6.IsValid() {
+			err = fmt.Errorf("address6 %s: the network has no IPv6", fixed6)
+		}
+		return first, v6, err
+	}
+	second := fixed6
+	if !second.IsValid() {
+		second = l.network.V6.at(l.network.V4.number(first))
+		if !l.network.V6.forContainers(second) { // the gateway's
+			err = fmt.Errorf("%w: %s by the gateway", ErrAddressTaken, second)
+		}
+	}
+	if err == nil {
+		err = l.v6.claimFixed(container, second)
+	}
+	if err != nil {
+		return v4, v6, errors.Join(err, b.release(container))
+	}
+	return first, second, nil
 }

@@ -1,17 +1,26 @@
 package netsetup
 
 import (
-	"encoding/binary"
 	"fmt"
 	"hash/fnv"
 	"net"
 	"net/netip"
 	"strings"
 	"unicode"
+
+	"github.com/cocker/cocker/config"
 )
 
-// ContainerLink is the name of the link in the container.
+// ContainerLink is the name of the first link in the container.
 const ContainerLink = "eth0"
+
+// containerLink is the name of a link in the container.
+func containerLink(join config.Join, index int) string {
+	if join.Interface != "" {
+		return join.Interface
+	}
+	return fmt.Sprintf("eth%d", index)
+}
 
 const (
 	maxInterfaceName = 15 // IFNAMSIZ less the NUL, linux/if.h
@@ -31,12 +40,24 @@ func validInterface(name string) bool {
 // hostLinks are the names that the host's end of a container's veth pair can
 // have, in order of preference. The second one is for a container that starts
 // again while the kernel still cleans up the namespace of its previous run: to
-// wait for the first name takes 20 ms and more.
-func hostLinks(container string) [2]string {
-	if len(linkPrefix)+len(container) <= maxInterfaceName {
-		return [2]string{linkPrefix + container, hashedLink(container)}
+// wait for the first name takes 20 ms and more. Only the container's first link
+// has a name that people can read.
+func hostLinks(network, container string, index int) [2]string {
+	again := hashedLink(network + "/" + container + "/again") // no container name has a slash
+	if index == 0 && len(linkPrefix)+len(container) <= maxInterfaceName {
+		return [2]string{linkPrefix + container, again}
 	}
-	return [2]string{hashedLink(container), hashedLink(container + "/again")} // no container name has a slash
+	return [2]string{hashedLink(network + "/" + container), again}
+}
+
+// allHostLinks are the names of the container's links in that network, whichever of
+// its links they are.
+func allHostLinks(network, container string) []string {
+	first, other := hostLinks(network, container, 0), hostLinks(network, container, 1)
+	if first[0] == other[0] {
+		return first[:]
+	}
+	return append(first[:], other[0])
 }
 
 func hashedLink(text string) string {
@@ -46,7 +67,11 @@ func hashedLink(text string) string {
 }
 
 // linkAlias tells a person, and withLinks, whose link it is: a name may be hashed.
-func linkAlias(container string) string { return aliasPrefix + container }
+// Neither of the two names has a slash.
+func linkAlias(network, container string) string { return networkAlias(network) + "/" + container }
+
+// networkAlias is that of the bridge, and of a VLAN's link.
+func networkAlias(network string) string { return aliasPrefix + network }
 
 // containerMAC and hostMAC are stable for an address, so that a container that
 // restarts is known to the neighbour tables of the host and its siblings. Both are
@@ -54,20 +79,8 @@ func linkAlias(container string) string { return aliasPrefix + container }
 func containerMAC(address netip.Addr) net.HardwareAddr { return mac(0x02, address) }
 func hostMAC(address netip.Addr) net.HardwareAddr      { return mac(0xfe, address) }
 
+// mac has the last four bytes of the address.
 func mac(first byte, address netip.Addr) net.HardwareAddr {
-	bytes := address.As4()
-	return append(net.HardwareAddr{first, 'c'}, bytes[:]...)
+	bytes := address.AsSlice()
+	return append(net.HardwareAddr{first, 'c'}, bytes[len(bytes)-4:]...)
 }
-
-func toUint32(address netip.Addr) uint32 {
-	bytes := address.As4()
-	return binary.BigEndian.Uint32(bytes[:])
-}
-
-func fromUint32(number uint32) netip.Addr {
-	var bytes [4]byte
-	binary.BigEndian.PutUint32(bytes[:], number)
-	return netip.AddrFrom4(bytes)
-}
-
-func fromMAC(mac net.HardwareAddr) netip.Addr { return netip.AddrFrom4([4]byte(mac[2:6])) }

@@ -11,38 +11,40 @@ import (
 	"github.com/cocker/cocker/config"
 )
 
-// Publish makes the ports of the host lead to the container's address, all of
-// them or none, in one transaction. Ports that lead there already are left as
+// Publish makes the ports of the host lead to the container's addresses, all of
+// them or none, in one transaction, and returns them with the ports that it has
+// chosen. Ports that lead there already are left as
 // they are, so it can be called again after somebody has flushed the ruleset. It
 // fails with ErrPortTaken, and who has the port, or with ErrNotUp.
-func Publish(container string, address netip.Addr, ports []config.Port) error {
+func Publish(container string, lease Lease, ports []config.Port) (published []config.Port, err error) {
 	if len(ports) == 0 {
-		return nil
+		return nil, nil
 	}
+	address := lease.Address()
 	if err := checkPorts(ports); err != nil {
-		return err
+		return nil, err
 	}
 	elements, err := openElements()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer elements.Close()
 	if err := errors.Join(freeOnHost(ports), elements.free(container, ports)); err != nil {
-		return err
+		return nil, err
 	}
 	if err := elements.add(container, address, ports); err != nil {
-		return err
+		return nil, err
 	}
 	// The kernel refuses a second owner of one key, but 0.0.0.0:80 and
 	// 127.0.0.1:80 are two keys. Of two containers that add them at once, at
 	// least the later one sees the other now, and gives way.
 	if err := elements.free(container, ports); err != nil {
-		return errors.Join(err, elements.remove(container, ports))
+		return nil, errors.Join(err, elements.remove(container, ports))
 	}
 	if err := forgetFlows(address, ports); err != nil {
-		return errors.Join(err, elements.remove(container, ports))
+		return nil, errors.Join(err, elements.remove(container, ports))
 	}
-	return nil
+	return ports, nil
 }
 
 // Unpublish takes the container's ports back. Ports that are not published, or

@@ -66,16 +66,16 @@ func toHost() []expr.Any {
 }
 
 func stateNew() []expr.Any {
-	return append([]expr.Any{&expr.Ct{Key: expr.CtKeySTATE, Register: 1}}, bits(expr.CtStateBitNEW, expr.CmpOpNeq)...)
+	return append([]expr.Any{&expr.Ct{Key: expr.CtKeySTATE, Register: 1}}, maskedBits(expr.CtStateBitNEW, expr.CmpOpNeq)...)
 }
 
 // dnatted compares the connection's DNAT flag with zero.
 func dnatted(op expr.CmpOp) []expr.Any {
-	return append([]expr.Any{&expr.Ct{Key: expr.CtKeySTATUS, Register: 1}}, bits(statusDNAT, op)...)
+	return append([]expr.Any{&expr.Ct{Key: expr.CtKeySTATUS, Register: 1}}, maskedBits(statusDNAT, op)...)
 }
 
-// bits compares the masked register with zero: Neq means set.
-func bits(mask uint32, op expr.CmpOp) []expr.Any {
+// maskedBits compares the masked register with zero: Neq means set.
+func maskedBits(mask uint32, op expr.CmpOp) []expr.Any {
 	zero := make([]byte, 4)
 	return []expr.Any{
 		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: binary.NativeEndian.AppendUint32(nil, mask), Xor: zero},

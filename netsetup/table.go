@@ -123,7 +123,7 @@ func policy(hook *nftables.ChainHook) *nftables.ChainPolicy {
 }
 
 func bridgeElements(n Network) []nftables.SetElement {
-	return []nftables.SetElement{{Key: interfaceName(n.Name)}}
+	return []nftables.SetElement{{Key: interfaceName(n.Link)}}
 }
 
 // interfaceName is a name as the kernel compares it: all of IFNAMSIZ, so that
@@ -133,7 +133,7 @@ func interfaceName(name string) []byte {
 }
 
 func subnetElements(n Network) []nftables.SetElement {
-	first, next := n.Subnet.Addr(), n.broadcast().Next()
+	first, next := n.V4.Prefix.Addr(), n.V4.end().Next()
 	return []nftables.SetElement{{Key: first.AsSlice()}, {Key: next.AsSlice(), IntervalEnd: true}}
 }
 

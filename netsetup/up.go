@@ -45,7 +45,7 @@ func Ensure(n Network) (changes []string, err error) {
 		return nil, err
 	}
 	if created {
-		changes = append(changes, "created bridge "+n.Name)
+		changes = append(changes, "created bridge "+n.Link)
 		if err := adoptLinks(n); err != nil {
 			return changes, err
 		}
@@ -104,7 +104,7 @@ func leaveTable(n Network) error {
 	if err != nil {
 		return fmt.Errorf("list bridges of table %s: %w", tableName, err)
 	}
-	name := string(interfaceName(n.Name))
+	name := string(interfaceName(n.Link))
 	switch {
 	case len(bridges) == 0 || len(bridges) == 1 && string(bridges[0].Key) == name:
 		conn.DelTable(t.Table)
@@ -137,7 +137,7 @@ func nothingIf(gone bool, err error) error {
 // four for the other, cheap enough for each start. It does not see a table that
 // somebody has emptied.
 func IsUp(n Network) (bool, error) {
-	if _, err := linkIndex(n.Name); err != nil {
+	if _, err := linkIndex(n.Link); err != nil {
 		return false, nothingIf(errors.Is(err, unix.ENODEV), err)
 	}
 	conn, err := nftables.New()

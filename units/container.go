@@ -22,7 +22,8 @@ type row struct {
 var rows = [...]row{ //nolint:gochecknoglobals // a table, never written
 	{"Unit", "Description", description},
 	{"Unit", "SourcePath", sourcePath},
-	{"Unit", "Requires", networkUnit},
+	{"Unit", "Wants", networksOf},
+	{"Unit", "PartOf", networksOf},
 	{"Unit", "After", networkOrder},
 	{"Unit", "BindsTo", sharedWith},
 	{"Unit", "After", sharedWith},
@@ -101,13 +102,6 @@ func sourcePath(c *config.Container) []string {
 	return []string{Literal(c.Sources[0])}
 }
 
-func networkUnit(c *config.Container) []string {
-	if c.Pod != "" || c.Network.Mode != config.NetworkBridge {
-		return nil
-	}
-	return []string{Network(config.DefaultNetwork)}
-}
-
 // networkOrder keeps the network, the host's own too, until the container has
 // stopped: systemd.special(7) has network.target for that. It says nothing about
 // whether the host has an address already; that is network-online.target.
@@ -115,7 +109,7 @@ func networkOrder(c *config.Container) []string {
 	if c.Network.Mode == config.NetworkNone {
 		return nil
 	}
-	return append(networkUnit(c), "network.target")
+	return append(networksOf(c), "network.target")
 }
 
 func bindSources(c *config.Container) []string {

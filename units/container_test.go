@@ -11,7 +11,8 @@ func TestForContainer(t *testing.T) {
 		{"nothing but an image", ``, `[Unit]
 Description=Container web
 SourcePath=/etc/cocker/containers/web.toml
-Requires=cocker-network@cocker0.service
+Wants=cocker-network@cocker0.service
+PartOf=cocker-network@cocker0.service
 After=cocker-network@cocker0.service
 After=network.target
 `},
@@ -22,12 +23,44 @@ mode = "none"`, `[Unit]
 Description=50%% off
 SourcePath=/etc/cocker/containers/web.toml
 `},
+		{"two networks", `
+[network]
+name = "front"
+[[network.join]]
+name = "back"`, `[Unit]
+Description=Container web
+SourcePath=/etc/cocker/containers/web.toml
+Wants=cocker-network@front.service
+Wants=cocker-network@back.service
+PartOf=cocker-network@front.service
+PartOf=cocker-network@back.service
+After=cocker-network@front.service
+After=cocker-network@back.service
+After=network.target
+`},
+		{"the network of another", `
+[network]
+mode = "container:db"`, `[Unit]
+Description=Container web
+SourcePath=/etc/cocker/containers/web.toml
+After=network.target
+BindsTo=cocker@db.service
+After=cocker@db.service
+`},
+		{"in a pod", `pod = "shop"`, `[Unit]
+Description=Container web
+SourcePath=/etc/cocker/containers/web.toml
+After=network.target
+BindsTo=cocker-pod@shop.service
+After=cocker-pod@shop.service
+`},
 		{"the stop signal is the init's to send", `stop_signal = "SIGQUIT"
 [service]
 ExecStopPost = "/bin/true %i"`, `[Unit]
 Description=Container web
 SourcePath=/etc/cocker/containers/web.toml
-Requires=cocker-network@cocker0.service
+Wants=cocker-network@cocker0.service
+PartOf=cocker-network@cocker0.service
 After=cocker-network@cocker0.service
 After=network.target
 

@@ -9,12 +9,10 @@ func ForPod(p *config.Pod) File {
 		f.Add("Unit", "Description", Literal(p.Description))
 	}
 	f.Add("Unit", "SourcePath", Literal(p.File))
-	if p.Network.Mode != config.NetworkBridge {
-		return f
-	}
-	for _, join := range p.Network.Joins {
-		f.Add("Unit", "Requires", Network(join.Name))
-		f.Add("Unit", "After", Network(join.Name))
+	for _, key := range []string{"Wants", "PartOf", "After"} {
+		for _, network := range networkUnits(p.Network) {
+			f.Add("Unit", key, network)
+		}
 	}
 	return f
 }

@@ -65,7 +65,7 @@ func verify(t *testing.T, dir string, names ...string) string {
 }
 
 func TestStaticUnits(t *testing.T) {
-	if got := verify(t, unitDir(t), Service("web"), Network("cocker0"), Cleanup("web"), Removal("web"), Pull("web"), "cocker-network-rules@cocker0.service"); got != "" {
+	if got := verify(t, unitDir(t), Service("web"), Network("cocker0"), Cleanup("web"), Removal("web"), Pull("web"), "cocker-network-rules.service"); got != "" {
 		t.Error(got)
 	}
 }
@@ -86,7 +86,7 @@ func TestVerifyFindsMistakes(t *testing.T) {
 func TestSystemdReadsValuesBack(t *testing.T) {
 	c := &config.Container{
 		Name: "web", Description: `100% "sure" 'x' \n $HOME`, Sources: []string{"/etc/cocker/containers/web.toml"},
-		Network:   config.Network{Mode: config.NetworkBridge},
+		Network:   config.Network{Mode: config.NetworkBridge, Joins: []config.Join{{Name: config.DefaultNetwork}}},
 		Mounts:    []config.Mount{{Type: config.MountBind, Source: `/srv/a b%c"d'e\`, Target: "/t"}},
 		Resources: config.Resources{MemoryMax: "512M", CPUWeight: 77},
 	}
@@ -105,7 +105,7 @@ func TestSystemdReadsValuesBack(t *testing.T) {
 	for _, want := range []string{
 		`Description: 100% "sure" 'x' \n $HOME`, "Source Path: /etc/cocker/containers/web.toml", "Slice: machine.slice",
 		`RequiresMountsFor: /srv/a b%c"d'e\ (`, "RequiresMountsFor: /var/lib/cocker (", "MemoryMax: 536870912", "CPUWeight: 77",
-		"Requires: cocker-network@cocker0.service (", "After: cocker-network@cocker0.service (", "TasksMax: 16384",
+		"Wants: cocker-network@cocker0.service (", "PartOf: cocker-network@cocker0.service (", "After: cocker-network@cocker0.service (", "TasksMax: 16384",
 	} {
 		if !strings.Contains(shown, want) {
 			t.Errorf("systemd does not show %s", want)
