@@ -89,6 +89,20 @@ func topLevel(key string) bool {
 	return slices.ContainsFunc(schema[:], func(k keySpec) bool { return k.table == "" && k.key == key })
 }
 
+// Keys are all keys that With takes, but those of tables whose keys anybody names.
+func Keys() (keys []string) {
+	for _, k := range schema {
+		switch {
+		case k.key == anyKey || k.key == "mount" || k.key == "template":
+		case k.table == "":
+			keys = append(keys, k.key)
+		default:
+			keys = append(keys, k.table+"."+k.key)
+		}
+	}
+	return keys
+}
+
 // meanings are what a text may stand for, most likely first.
 func meanings(value string) (all []any) {
 	if value == "" {

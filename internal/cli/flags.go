@@ -74,7 +74,10 @@ func placeFlags() []containerFlag {
 	return []containerFlag{
 		{"network", "", "MODE", `"bridge" (own address, NAT), "host" or "none"`, func(c *config.Container, v string) error { c.Network.Mode = config.NetworkMode(v); return nil }},
 		{"ip", "", "ADDRESS", "a fixed address (default: leased)", setAddress},
-		{"publish", "p", "[ADDRESS:]PORT:PORT[/udp]", "publish a port: the host's, then the container's", addPort},
+		{"publish", "p", "[ADDRESS:][PORT]:PORT[/udp]", "publish a port: the host's, or none for any that is free, then the container's; or a range of each", addPort},
+		{"alias", "", "NAME", "a further name that the network's other containers find it by", addAlias},
+		{"egress-max", "", "RATE", "bits in a second that it may send through each network: 10M, 1G", func(c *config.Container, v string) error { return setRate(&c.Network.EgressMax, v) }},
+		{"ingress-max", "", "RATE", "bits in a second that it may receive", func(c *config.Container, v string) error { return setRate(&c.Network.IngressMax, v) }},
 		{"volume", "v", "SOURCE:TARGET[:OPTION,...]", "mount a path of the host, or a volume by its name; options are ro, rw, idmap, noidmap", addBind},
 		{"tmpfs", "", "TARGET[:SIZE]", "mount memory", addTmpfs},
 		{"mount", "", "KEY=VALUE,...", "mount with the keys of [[mount]], such as type, source, target, disk_max", addMount},
@@ -229,8 +232,27 @@ func setAddress(c *config.Container, v string) (err error) {
 }
 
 func addPort(c *config.Container, v string) error {
-	port, err := config.ParsePort(v)
-	c.Network.Ports = append(c.Network.Ports, port)
+	ports, err := config.ParsePorts(v)
+	c.Network.Ports = append(c.Network.Ports, ports...)
+	return err
+}
+
+// addAlias is for the first of several networks; others are for files.
+func addAlias(c *config.Container, v string) error {
+	if len(c.Network.Joins) == 0 {
+		return fmt.Errorf("the container joins no network")
+	}
+	c.Network.Joins[0].Aliases = append(c.Network.Joins[0].Aliases, v)
+	return nil
+}
+
+// setRate takes the empty rate for none.
+func setRate(to *uint64, v string) (err error) {
+	if v == "" {
+		*to = 0
+		return nil
+	}
+	*to, err = config.ParseRate(v)
 	return err
 }
 

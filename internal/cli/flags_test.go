@@ -92,7 +92,7 @@ func healthOfFlags(t *testing.T) config.Health {
 func fullFlags(envFile string) []string {
 	return []string{"--description=d", "--pull=never", "--pull-timeout=5min", "--init=cocker", "--autologin=root", "--notify-ready", "--user=1:2", "--workdir=/w", "--hostname=h",
 		"--entrypoint=/bin/e", "--entrypoint=-x", "--stop-signal=SIGINT", "--reload-signal=HUP", "-eA=1", "-eA=2", "--env-file=" + envFile,
-		"--ip=10.88.0.9", "-p8080:80", "-p127.0.0.1:53:53/udp",
+		"--ip=10.88.0.9", "-p8080:80", "-p127.0.0.1:53:53/udp", "--alias=www", "--egress-max=10M", "--ingress-max=20M",
 		"-v/srv:/srv:ro", "--tmpfs=/tmp:10M", "--mount=type=bind,source=/a:b,target=/c,read_only",
 		"-vdata:/data:ro", "--mount=type=volume,source=db,target=/db,disk_max=1G", "--mount=type=tmpfs,target=/t,mode=0755",
 		"--memory=1G", "--memory-high=50%", "--memory-low=1M", "--memory-min=2M", "--memory-swap-max=0", "--memory-nodes=0",
