@@ -106,6 +106,7 @@ func TestAddressesOfNetworks(t *testing.T) {
 		{"name = 'picked'\naddress6 = 'fd00::2'", "web.toml:4: network.address6: the subnet of the network picked is picked"},
 		{"name = 'lan'\naddress = '192.168.1.1'", "web.toml:4: network.address: 192.168.1.1 is the gateway; use"},
 		{"name = 'lan'\naddress6 = 'fd00::2'", "web.toml:4: network.address6: fd00::2 is IPv6, which the network lan does not have"},
+		{"name = 'lan'\nports = ['80:80']", "web.toml:4: network.ports: the network lan is not behind this host"},
 		{"[[network.join]]\nname = 'sxi'", "web.toml:4: network.join[0].name: no such network as \"sxi\": no sxi.toml in " + root + "/networks; write that file, see cocker-network.toml(5), or name another network (did you mean \"six\"?)"},
 		{"name = 'hidden'", "web.toml:3: network.name: no such network as \"hidden\": " + root + "/networks/hidden.toml is a link to /dev/null, which hides it"},
 	} {

@@ -84,6 +84,8 @@ func (b *networkBuilder) checkLinks(entries []*entry) {
 		b.fail(bridge, nil, "an existing bridge has the ports that it has; leave out this, or parent and vlan")
 	case bridge != nil && d.Internal:
 		b.fail(find(entries, "", "internal"), nil, "the way out of an existing bridge is not cocker's; leave out this or bridge")
+	case d.Isolated && d.onHostsNetwork():
+		b.fail(find(entries, "", "isolated"), nil, "the host's rules do not see what a network of the host itself carries; leave out this, or bridge, parent and vlan")
 	case vlan != nil && parent == nil:
 		b.fail(vlan, nil, `which interface the VLAN is on is missing; set parent, such as parent = "eth0"`)
 	case parent != nil && vlan == nil && d.Kind == KindBridge:

@@ -21,8 +21,6 @@ range = "10.1.0.100-10.1.0.200"
 ipv6 = true
 mtu = 1400
 isolated = true
-parent = "eth0"
-vlan = 10
 dns = false
 keep = false
 `
@@ -32,7 +30,7 @@ func TestEveryNetworkKey(t *testing.T) {
 	for text, want := range map[string]NetworkDefinition{
 		"": {Kind: KindBridge},
 		fullNetwork: {
-			Kind: KindBridge, Description: "What faces the world", IPv6: true, MTU: 1400, Isolated: true, Parent: "eth0", VLAN: 10, NoDNS: true, Temporary: true,
+			Kind: KindBridge, Description: "What faces the world", IPv6: true, MTU: 1400, Isolated: true, NoDNS: true, Temporary: true,
 			Subnets: []Subnet{
 				{netip.MustParsePrefix("10.1.0.0/24"), address("10.1.0.254"), address("10.1.0.100"), address("10.1.0.200")},
 				{Prefix: netip.MustParsePrefix("fd00:1::/64"), Gateway: address("fd00:1::fe")},
@@ -48,6 +46,9 @@ func TestEveryNetworkKey(t *testing.T) {
 		},
 		"kind = 'ipvlan'\nparent = 'eth0'\nmode = 'l3s'\nsubnets = ['10.1.0.0/24']": {
 			Kind: KindIPvlan, Parent: "eth0", Mode: "l3s", Subnets: []Subnet{{Prefix: netip.MustParsePrefix("10.1.0.0/24")}},
+		},
+		"parent = 'eth0'\nvlan = 10\nsubnets = ['10.1.0.0/24']": {
+			Kind: KindBridge, Parent: "eth0", VLAN: 10, Subnets: []Subnet{{Prefix: netip.MustParsePrefix("10.1.0.0/24")}},
 		},
 		"cni = 'dbnet'": {Kind: KindCNI, CNI: "dbnet"},
 	} {
@@ -114,6 +115,7 @@ func TestNetworkFileProblems(t *testing.T) {
 		{"bridge = 'br0'", []string{"1: bridge: the addresses that the containers may have"}},
 		{"bridge = 'br0'\nvlan = 3\nsubnets = ['10.1.0.0/24']", []string{"1: bridge: an existing bridge has the ports that it has"}},
 		{"bridge = 'br0'\ninternal = true\nsubnets = ['10.1.0.0/24']", []string{"2: internal: the way out of an existing bridge is not cocker's"}},
+		{"bridge = 'br0'\nisolated = true\nsubnets = ['10.1.0.0/24']", []string{"2: isolated: the host's rules do not see"}},
 		{"kind = 'macvlan'\nsubnets = ['10.1.0.0/24']", []string{"1: kind: the host's interface is missing; set parent"}},
 		{"kind = 'ipvlan'\nparent = 'eth0'", []string{"2: parent: the addresses that the containers may have"}},
 		{lan + "internal = true", []string{"4: internal: a network of the kind macvlan has no bridge"}},

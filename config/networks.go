@@ -48,9 +48,15 @@ func (n *networks) checkJoins(c *Container, entries []*entry) error {
 		default:
 			errs = append(errs, checkAddresses(d, j, at)...)
 		}
+		if i == 0 && err == nil && len(c.Network.Ports) > 0 && d.onHostsNetwork() {
+			errs = append(errs, at("ports", "the network %s is not behind this host, so the host has nothing to publish: the container is reached at its own address; leave this out", d.Name))
+		}
 	}
 	return errors.Join(errs...)
 }
+
+// CheckJoins checks what a good container, which has no file yet, says of its networks.
+func CheckJoins(dirs []string, c *Container) error { return newNetworks(dirs).checkJoins(c, nil) }
 
 func (n *networks) nearest(name string) string {
 	names, _ := ListNetworks(n.dirs)

@@ -32,7 +32,7 @@ func Adjust(ctx context.Context, container string, network config.Network, commi
 		return false, commit()
 	}
 	defer lock.Close()
-	if state.Pod != "" || network.Mode != config.NetworkBridge || len(state.parts()) == 0 {
+	if state.Pod != "" || network.Mode != config.NetworkBridge || len(state.Parts()) == 0 {
 		return true, commit()
 	}
 	return true, state.adjust(network, commit)
@@ -233,7 +233,7 @@ func (s *State) publish(c portChange) (added []config.Port, err error) {
 	if len(c.added) == 0 {
 		return nil, nil
 	}
-	first := s.parts()[0]
+	first := s.Parts()[0]
 	network, err := loadNetwork(first.Network)
 	if err == nil {
 		err = ensure(network)
@@ -255,7 +255,7 @@ func (s *State) publish(c portChange) (added []config.Port, err error) {
 func (s *State) unpublish(added, moved []config.Port) error {
 	err := netsetup.Unpublish(s.Name, added)
 	if len(moved) > 0 {
-		_, publishErr := netsetup.Publish(s.Name, s.parts()[0].lease(), moved)
+		_, publishErr := netsetup.Publish(s.Name, s.Parts()[0].lease(), moved)
 		err = errors.Join(err, publishErr)
 	}
 	return err

@@ -33,8 +33,8 @@ type JoinState struct {
 	Aliases       []string `json:"aliases,omitempty"`
 }
 
-// parts are the joins. A state that an older cocker has written has none, and one network.
-func (c *Connection) parts() []JoinState {
+// Parts are the joins. A state that an older cocker has written has none, and one network.
+func (c *Connection) Parts() []JoinState {
 	if len(c.Joins) == 0 && c.Network != "" {
 		return []JoinState{{Network: c.Network, Address: c.Address, HostInterface: c.HostInterface}}
 	}
@@ -47,12 +47,6 @@ func (j JoinState) lease() netsetup.Lease {
 	lease.V4, _ = netip.ParsePrefix(j.Address) // the zero value where there is none
 	lease.V6, _ = netip.ParsePrefix(j.Address6)
 	return lease
-}
-
-// again is a join that leases the same addresses.
-func (j JoinState) again() config.Join {
-	lease := j.lease()
-	return config.Join{Name: j.Network, Address: lease.V4.Addr(), Address6: lease.V6.Addr(), MAC: j.MAC, Interface: j.Interface, Aliases: j.Aliases}
 }
 
 // connector connects a container or a pod to its networks.
@@ -76,7 +70,7 @@ func (c *connector) lend() error {
 			return err
 		}
 		c.networks = append(c.networks, network)
-		c.state.Joins = append(c.state.Joins, JoinState{Network: network.Name, MAC: join.MAC, Interface: interfaceName(join, i), Aliases: join.Aliases})
+		c.state.Joins = append(c.state.Joins, JoinState{Network: network.Name, Interface: interfaceName(join, i), Aliases: join.Aliases})
 	}
 	c.state.Network, c.state.Ports, c.state.Rates = c.networks[0].Name, c.ports, c.rates
 	if err := c.write(); err != nil {
@@ -89,6 +83,7 @@ func (c *connector) lend() error {
 		}
 		c.leases = append(c.leases, lease)
 		c.state.Joins[i].Address, c.state.Joins[i].Address6 = text(lease.V4), text(lease.V6)
+		c.state.Joins[i].MAC = netsetup.MAC(lease, join)
 	}
 	c.state.Address = c.state.Joins[0].Address
 	return c.write()
@@ -159,7 +154,7 @@ func ensure(network netsetup.Network) error {
 // may take the address at once, and must not get this one's ports with it.
 func (c *Connection) disconnect(owner string) error {
 	errs := []error{c.freeRates()}
-	for i, join := range c.parts() {
+	for i, join := range c.Parts() {
 		network, ports := leftNetwork(join.Network), c.Ports
 		if i > 0 {
 			ports = nil

@@ -105,11 +105,11 @@ func cleanUpIfEnded(state *State) error {
 
 // renew takes the leases in a network again, and publishes the ports if they lead there.
 func (c *Connection) renew(owner string, network netsetup.Network) error {
-	for i, join := range c.parts() {
+	for i, join := range c.Parts() {
 		if join.Network != network.Name || join.Address == "" && join.Address6 == "" {
 			continue
 		}
-		_, err := netsetup.Acquire(paths.Networks, network, owner, join.again())
+		err := netsetup.Restore(paths.Networks, network, owner, join.lease())
 		if i == 0 {
 			_, publishErr := netsetup.Publish(owner, join.lease(), c.Ports)
 			err = errors.Join(err, publishErr)

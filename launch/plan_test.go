@@ -147,17 +147,31 @@ func TestPlanOfBoot(t *testing.T) {
 }
 
 func TestNetworkFiles(t *testing.T) {
-	lease := netsetup.Lease{V4: netip.MustParsePrefix("10.88.0.5/16"), Gateway4: netip.MustParseAddr("10.88.0.1")}
-	files := networkFiles(lease, []byte("search example.com\nnameserver 192.0.2.53\nnameserver 192.0.2.54\n"))
-	if len(files) != 2 {
+	c := &connector{
+		state: &Connection{Joins: []JoinState{
+			{Interface: "eth0", Address: "10.88.0.5/16", Address6: "fd00:1::5/64"},
+			{Interface: "back", Address: "10.89.0.5/24"},
+		}},
+		leases: []netsetup.Lease{
+			{Gateway4: netip.MustParseAddr("10.88.0.1"), Gateway6: netip.MustParseAddr("fd00:1::1")},
+			{Gateway4: netip.MustParseAddr("10.89.0.1")},
+		},
+	}
+	files := networkFiles(c, []byte("search example.com\nnameserver 192.0.2.53\nnameserver 192.0.2.54\n"))
+	wants := []string{
+		"[Match]\nName=eth0\n\n[Network]\nAddress=10.88.0.5/16\nAddress=fd00:1::5/64\nGateway=10.88.0.1\nGateway=fd00:1::1\nLink",
+		"[Match]\nName=back\n\n[Network]\nAddress=10.89.0.5/24\nLink",
+		"[Resolve]\nDNS=192.0.2.53 192.0.2.54\n",
+	}
+	if len(files) != len(wants) {
 		t.Fatalf("%d files", len(files))
 	}
-	for i, want := range []string{"[Network]\nAddress=10.88.0.5/16\nGateway=10.88.0.1\n", "[Resolve]\nDNS=192.0.2.53 192.0.2.54\n"} {
+	for i, want := range wants {
 		if got := string(files[i].Update(nil)); !strings.Contains(got, want) {
 			t.Errorf("%s: %s", files[i].Path, got)
 		}
 	}
-	if files := networkFiles(netsetup.Lease{}, nil); len(files) != 0 {
+	if files := networkFiles(nil, nil); len(files) != 0 {
 		t.Errorf("without a network: %v", files)
 	}
 }
@@ -203,13 +217,29 @@ func TestMachineID(t *testing.T) {
 }
 
 func TestReachable(t *testing.T) {
-	c := container(func(c *config.Container) {
-		c.Network.Ports = []config.Port{
+	joined := &State{Connection: Connection{
+		Address: "10.88.0.5/16",
+		Joins:   []JoinState{{Address: "10.88.0.5/16"}, {Address6: "fd00:1::5/64"}},
+		Ports: []config.Port{
 			{HostPort: 8080, ContainerPort: 80, Protocol: config.TCP},
 			{HostAddress: netip.MustParseAddr("127.0.0.1"), HostPort: 53, ContainerPort: 53, Protocol: config.UDP},
+		},
+	}}
+	tests := []struct {
+		change func(*config.Container)
+		state  *State
+		want   string
+	}{
+		{func(*config.Container) {}, joined, "Running at 10.88.0.5, fd00:1::5; ports 8080:80, 127.0.0.1:53:53/udp"},
+		{func(c *config.Container) { c.Pod = "shop" }, joined, "Running in pod shop at 10.88.0.5"},
+		{func(c *config.Container) { c.Pod = "shop" }, &State{}, "Running in pod shop"},
+		{func(c *config.Container) { c.Network.Mode = config.NetworkHost }, &State{}, "Running in the host's network"},
+		{func(c *config.Container) { c.Network.Mode = config.NetworkNone }, &State{}, "Running without network"},
+		{func(c *config.Container) { c.Network.Mode, c.Network.Target = config.NetworkContainer, "db" }, &State{}, "Running in the network of container db"},
+	}
+	for _, tt := range tests {
+		if got := reachable(container(tt.change), tt.state); got != tt.want {
+			t.Errorf("%q, want %q", got, tt.want)
 		}
-	})
-	if got, want := reachable(c, netip.MustParseAddr("10.88.0.5")), "Running at 10.88.0.5; ports 8080:80, 127.0.0.1:53:53/udp"; got != want {
-		t.Errorf("%q, want %q", got, want)
 	}
 }

@@ -107,7 +107,7 @@ func podUp(name string) (err error) {
 			err = errors.Join(err, podDown(name))
 		}
 	}()
-	if err := os.MkdirAll(podPath(name, podShm), 0o700); err != nil {
+	if err := errors.Join(os.MkdirAll(paths.Runtime, 0o755), os.MkdirAll(podPath(name, podShm), 0o700)); err != nil {
 		return fmt.Errorf("pod %s: %w", name, err)
 	}
 	state := &PodState{Name: name, Hostname: pod.Hostname}
@@ -245,8 +245,12 @@ func (l *launcher) openPod() error {
 	return nil
 }
 
+// notUp says why a container finds its pod's namespaces missing: the file may be bad.
 func notUp(pod string, err error) error {
-	return fmt.Errorf("pod %s is not up (%w); start it: systemctl start cocker-pod@%[1]s", pod, err)
+	if _, loadErr := config.LoadPod(paths.ConfigDirs(), pod); loadErr != nil {
+		return loadErr
+	}
+	return fmt.Errorf("pod %s is not up (%w); the reason is in: systemctl status cocker-pod@%[1]s", pod, err)
 }
 
 // sharedMemory is the directory that the container sees as /dev/shm; "": one of its own.

@@ -22,7 +22,7 @@ func (c *Connection) limitRates(r Rates) error {
 	if r == (Rates{}) && c.Rates == r {
 		return nil
 	}
-	for _, join := range c.parts() {
+	for _, join := range c.Parts() {
 		if join.HostInterface == "" {
 			return fmt.Errorf("network %s has no link on the host for each of its containers, so that egress_max and ingress_max cannot be kept; leave them out", join.Network)
 		}
@@ -36,7 +36,7 @@ func (c *Connection) limitRates(r Rates) error {
 // freeRates takes away what SetRate has made beside the links.
 func (c *Connection) freeRates() error {
 	var errs []error
-	for _, join := range c.parts() {
+	for _, join := range c.Parts() {
 		if c.Rates != (Rates{}) && join.HostInterface != "" {
 			errs = append(errs, netsetup.SetRate(join.HostInterface, 0, 0))
 		}

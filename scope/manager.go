@@ -25,6 +25,7 @@ type manager1 interface {
 	StartUnitContext(ctx context.Context, name, mode string, ch chan<- string) (int, error)
 	StopUnitContext(ctx context.Context, name, mode string, ch chan<- string) (int, error)
 	RestartUnitContext(ctx context.Context, name, mode string, ch chan<- string) (int, error)
+	ReloadUnitContext(ctx context.Context, name, mode string, ch chan<- string) (int, error)
 	StartTransientUnitContext(ctx context.Context, name, mode string, properties []sd.Property, ch chan<- string) (int, error)
 	KillUnitWithTarget(ctx context.Context, name string, target sd.Who, signal int32) error
 	ResetFailedUnitContext(ctx context.Context, name string) error
@@ -139,6 +140,13 @@ func (m *Manager) Stop(ctx context.Context, unit string) error {
 func (m *Manager) Restart(ctx context.Context, unit string) error {
 	return m.wait(ctx, "restart", unit, func(done chan<- string) (int, error) {
 		return m.conn.RestartUnitContext(ctx, unit, "replace", done)
+	})
+}
+
+// ReloadUnit makes a unit do its ExecReload= and waits for that.
+func (m *Manager) ReloadUnit(ctx context.Context, unit string) error {
+	return m.wait(ctx, "reload", unit, func(done chan<- string) (int, error) {
+		return m.conn.ReloadUnitContext(ctx, unit, "replace", done)
 	})
 }
 

@@ -35,7 +35,7 @@ func cleanly(t *testing.T, h *host.Host, test func(t *testing.T, h *host.Host)) 
 	t.Helper()
 	// The first container of a host makes the network and directories that stay.
 	h.MustRun(t, `cocker image inspect demo >/dev/null 2>&1 || cocker image demo >/dev/null
-		[ -d /run/cocker/networks ] || cocker run --rm demo true`)
+		[ -d /run/cocker/networks ] || cocker run --rm demo true; mkdir -p -m 700 /run/cocker/pods`)
 	before := settled(t, h)
 	defer func() {
 		stopAll(t, h)

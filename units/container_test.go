@@ -44,14 +44,16 @@ mode = "container:db"`, `[Unit]
 Description=Container web
 SourcePath=/etc/cocker/containers/web.toml
 After=network.target
-BindsTo=cocker@db.service
+Wants=cocker@db.service
+PartOf=cocker@db.service
 After=cocker@db.service
 `},
 		{"in a pod", `pod = "shop"`, `[Unit]
 Description=Container web
 SourcePath=/etc/cocker/containers/web.toml
 After=network.target
-BindsTo=cocker-pod@shop.service
+Wants=cocker-pod@shop.service
+PartOf=cocker-pod@shop.service
 After=cocker-pod@shop.service
 `},
 		{"the stop signal is the init's to send", `stop_signal = "SIGQUIT"

@@ -48,6 +48,15 @@ func Freeze(name string) string { return "cocker-freeze@" + name + serviceSuffix
 // Network is the unit that sets up a network.
 func Network(network string) string { return networkPrefix + network + serviceSuffix }
 
+// NetworkOf is the inverse of Network.
+func NetworkOf(unit string) (network string, ok bool) {
+	rest, found := strings.CutPrefix(unit, networkPrefix)
+	if !found {
+		return "", false
+	}
+	return instance(rest, serviceSuffix)
+}
+
 // Pod is the unit that has the namespaces of a pod.
 func Pod(pod string) string { return podPrefix + pod + serviceSuffix }
 

@@ -17,8 +17,9 @@ func ForPod(p *config.Pod) File {
 	return f
 }
 
-// sharedWith is the unit that has namespaces which the container is in. It is bound to
-// that: without those that it shares them with, its network is nobody's.
+// sharedWith is the unit that has namespaces which the container is in. As with a network,
+// it is wanted, so that the container's own status tells if it is not there, and its stop
+// and its restart, the one after a crash too, are the container's as well.
 func sharedWith(c *config.Container) []string {
 	switch {
 	case c.Pod != "":

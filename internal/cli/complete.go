@@ -61,15 +61,17 @@ func without(all, used []string) []string {
 // completeFlags offers the values of flags that have only a few.
 func completeFlags(c *cobra.Command) {
 	for flag, values := range map[string][]string{
-		"init":    {string(config.InitCocker), string(config.InitNone), string(config.InitImage)},
-		"pull":    {string(config.PullMissing), string(config.PullAlways), string(config.PullNever)},
-		"network": {string(config.NetworkBridge), string(config.NetworkHost), string(config.NetworkNone)},
-
+		"init":              {string(config.InitCocker), string(config.InitNone), string(config.InitImage)},
+		"pull":              {string(config.PullMissing), string(config.PullAlways), string(config.PullNever)},
 		"health-on-failure": {string(config.RestartUnhealthy), string(config.ReportUnhealthy)},
 	} {
 		// The only error is a flag that does not exist, which a test would see.
 		_ = c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, noFiles))
 	}
+	_ = c.RegisterFlagCompletionFunc("network", completeNetworkFlag)
+	_ = c.RegisterFlagCompletionFunc("join", func(c *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
+		return completeNetworks(c, nil, word)
+	})
 }
 
 // completeSet offers a container, and then keys.

@@ -5,8 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -180,14 +179,20 @@ func (c container) ports() []string {
 	return ports
 }
 
-// address is the address that the container holds now; "" if it has none of its
-// own. It is read back from the lease, see netsetup.Acquire.
-func (c container) address() string {
-	target, err := os.Readlink(filepath.Join(paths.Networks, config.DefaultNetwork, "by-name", c.Name))
-	if err != nil {
-		return ""
+// addresses are those that the container has now, the first of its first network; none
+// if it has none of its own. What one has of its pod is the pod's, and its own here.
+func (c container) addresses() (all []string) {
+	if c.Run == nil || !c.Run.Running() {
+		return nil
 	}
-	return target
+	for _, join := range c.Run.Parts() {
+		for _, text := range []string{join.Address, join.Address6} {
+			if prefix, err := netip.ParsePrefix(text); err == nil {
+				all = append(all, prefix.Addr().String())
+			}
+		}
+	}
+	return all
 }
 
 // notFound says that there is no container of a name, and what was meant.

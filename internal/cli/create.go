@@ -62,8 +62,11 @@ func create(command *cobra.Command, s *streams, c *config.Container, transient, 
 		dir = runtimeDir
 	}
 	file := containerFile(dir, c.Name)
-	text, _, err := checked(c, file)
+	text, read, err := checked(c, file)
 	if err != nil {
+		return err
+	}
+	if err := checkNetworks(read); err != nil {
 		return err
 	}
 	if err := writeFile(s, c.Name, file, text); err != nil {

@@ -38,17 +38,26 @@ func checked(c *config.Container, file string) (text []byte, read *config.Contai
 	}
 	read, err = config.Parse(c.Name, file, string(text))
 	if err != nil {
-		return nil, nil, withoutFile(err)
+		return nil, nil, withoutFile(file, err)
 	}
 	read.Sources = []string{file}
 	return text, read, nil
 }
 
-// withoutFile drops file and line from problems: the file does not exist yet,
+// checkNetworks checks what a container that has no file yet says of its networks.
+func checkNetworks(c *config.Container) error {
+	return withoutFile(c.Sources[0], config.CheckJoins(paths.ConfigDirs(), c))
+}
+
+// withoutFile drops file and line from problems of a file that does not exist yet, as
 // its text came from the command line.
-func withoutFile(err error) error {
+func withoutFile(file string, err error) error {
 	var errs []error
 	for _, p := range config.Problems(err) {
+		if p.File != file { // that of a network
+			errs = append(errs, p)
+			continue
+		}
 		text := p.Text
 		if p.Key != "" {
 			text = p.Key + ": " + text

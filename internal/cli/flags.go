@@ -72,12 +72,20 @@ func healthFlags() []containerFlag {
 
 func placeFlags() []containerFlag {
 	return []containerFlag{
-		{"network", "", "MODE", `"bridge" (own address, NAT), "host" or "none"`, func(c *config.Container, v string) error { c.Network.Mode = config.NetworkMode(v); return nil }},
-		{"ip", "", "ADDRESS", "a fixed address (default: leased)", setAddress},
-		{"publish", "p", "[ADDRESS:][PORT]:PORT[/udp]", "publish a port: the host's, or none for any that is free, then the container's; or a range of each", addPort},
-		{"alias", "", "NAME", "a further name that the network's other containers find it by", addAlias},
-		{"egress-max", "", "RATE", "bits in a second that it may send through each network: 10M, 1G", func(c *config.Container, v string) error { return setRate(&c.Network.EgressMax, v) }},
-		{"ingress-max", "", "RATE", "bits in a second that it may receive", func(c *config.Container, v string) error { return setRate(&c.Network.IngressMax, v) }},
+		{"network", "", "NETWORK|MODE", `a network to join (default: cocker0), or "host", "none", "custom", "container:NAME", "ns:/PATH"`, setNetwork},
+		{"address", "", "ADDRESS", "a fixed IPv4 address in the network (default: leased)", func(c *config.Container, v string) error { return setAddress(&c.Network.Joins[0].Address, v) }},
+		{"address6", "", "ADDRESS", "a fixed IPv6 address (default: follows from the other)", func(c *config.Container, v string) error { return setAddress(&c.Network.Joins[0].Address6, v) }},
+		{"mac", "", "ADDRESS", "the hardware address (default: follows from the IP address)", func(c *config.Container, v string) error { c.Network.Joins[0].MAC = v; return nil }},
+		{"alias", "", "NAME", "a further name in the network; may be repeated", func(c *config.Container, v string) error {
+			c.Network.Joins[0].Aliases = append(c.Network.Joins[0].Aliases, v)
+			return nil
+		}},
+		{"interface", "", "NAME", "the interface's name in the container (default: eth0)", func(c *config.Container, v string) error { c.Network.Joins[0].Interface = v; return nil }},
+		{"join", "", "NETWORK[,KEY=VALUE...]", "join a further network, with the keys of [[network.join]], and alias for each alias", addJoin},
+		{"pod", "", "POD", "the pod whose network it shares", func(c *config.Container, v string) error { c.Pod = v; return nil }},
+		{"publish", "p", "[ADDRESS:][PORT]:PORT[/udp|/sctp]", "publish a port: the host's, or none for any that is free, then the container's; both may be ranges", addPort},
+		{"egress-max", "", "RATE", "what it may send: 10M are 10 megabit/s", func(c *config.Container, v string) error { return setRate(&c.Network.EgressMax, v) }},
+		{"ingress-max", "", "RATE", "what it may receive", func(c *config.Container, v string) error { return setRate(&c.Network.IngressMax, v) }},
 		{"volume", "v", "SOURCE:TARGET[:OPTION,...]", "mount a path of the host, or a volume by its name; options are ro, rw, idmap, noidmap", addBind},
 		{"tmpfs", "", "TARGET[:SIZE]", "mount memory", addTmpfs},
 		{"mount", "", "KEY=VALUE,...", "mount with the keys of [[mount]], such as type, source, target, disk_max", addMount},
@@ -226,33 +234,60 @@ func setTime(to *time.Duration, v string) error {
 	return nil
 }
 
-func setAddress(c *config.Container, v string) (err error) {
-	c.Network.Joins[0].Address, err = netip.ParseAddr(v)
+func setAddress(to *netip.Addr, v string) (err error) {
+	*to, err = netip.ParseAddr(v)
+	return err
+}
+
+// setNetwork takes a mode, or else the name of a network: no network has the name of a
+// mode.
+func setNetwork(c *config.Container, v string) error {
+	mode, target, _ := strings.Cut(v, ":")
+	switch m := config.NetworkMode(mode); m {
+	case config.NetworkBridge, config.NetworkHost, config.NetworkNone, config.NetworkCustom, config.NetworkContainer, config.NetworkNamespace:
+		c.Network.Mode, c.Network.Target = m, target
+	default:
+		c.Network.Joins[0].Name = v
+	}
+	return nil
+}
+
+func addJoin(c *config.Container, v string) (err error) {
+	name, rest, more := strings.Cut(v, ",")
+	j := config.Join{Name: name}
+	for more {
+		var field string
+		field, rest, more = strings.Cut(rest, ",")
+		switch key, value, _ := strings.Cut(field, "="); key {
+		case "address":
+			err = setAddress(&j.Address, value)
+		case "address6":
+			err = setAddress(&j.Address6, value)
+		case "mac":
+			j.MAC = value
+		case "alias":
+			j.Aliases = append(j.Aliases, value)
+		case "interface":
+			j.Interface = value
+		default:
+			err = fmt.Errorf("unknown key %q; known are address, address6, mac, alias, interface", key)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	c.Network.Joins = append(c.Network.Joins, j)
+	return nil
+}
+
+func setRate(to *uint64, v string) (err error) {
+	*to, err = config.ParseRate(v)
 	return err
 }
 
 func addPort(c *config.Container, v string) error {
 	ports, err := config.ParsePorts(v)
 	c.Network.Ports = append(c.Network.Ports, ports...)
-	return err
-}
-
-// addAlias is for the first of several networks; others are for files.
-func addAlias(c *config.Container, v string) error {
-	if len(c.Network.Joins) == 0 {
-		return fmt.Errorf("the container joins no network")
-	}
-	c.Network.Joins[0].Aliases = append(c.Network.Joins[0].Aliases, v)
-	return nil
-}
-
-// setRate takes the empty rate for none.
-func setRate(to *uint64, v string) (err error) {
-	if v == "" {
-		*to = 0
-		return nil
-	}
-	*to, err = config.ParseRate(v)
 	return err
 }
 

@@ -45,9 +45,11 @@ func TestEveryKeyHasAFlag(t *testing.T) {
 	}
 	read.Templates, read.Processes = []config.Template{{}}, []config.Process{{}} // they are for files
 	read.ReloadCommand = []string{"x"}                                           // it goes with no reload signal, see TestReloadCommandFlag
+	read.Network.Target, read.Pod = "x", "x"                                     // they go without the other flags of the network, see TestNetworkFlag
 	read.Health = healthOfFlags(t)                                               // it goes with another init
 	assertNothingEmpty(t, reflect.ValueOf(*read), "")
 	read.Templates, read.Processes, read.ReloadCommand = nil, nil, nil
+	read.Network.Target = ""
 	assertManualHas(t, read)
 	if want := []string{"cmd", "-v", "arg"}; !reflect.DeepEqual(read.Command, want) {
 		t.Errorf("command %q, want %q: flags behind the image are the command's", read.Command, want)
@@ -73,6 +75,33 @@ func TestReloadCommandFlag(t *testing.T) {
 	}
 }
 
+func TestNetworkFlag(t *testing.T) {
+	for flag, want := range map[string]config.Network{
+		"--network=host":         {Mode: config.NetworkHost},
+		"--network=custom":       {Mode: config.NetworkCustom},
+		"--network=container:db": {Mode: config.NetworkContainer, Target: "db"},
+		"--network=ns:/run/x":    {Mode: config.NetworkNamespace, Target: "/run/x"},
+		"--network=bridge":       {Mode: config.NetworkBridge, Joins: []config.Join{{Name: "cocker0"}}},
+		"--network=front":        {Mode: config.NetworkBridge, Joins: []config.Join{{Name: "front"}}},
+		"--pod=shop":             {Mode: config.NetworkBridge},
+	} {
+		c, err := parseFlags(t, flag, "img:1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Name = "web"
+		_, read, err := checked(c, "/etc/cocker/containers/web.toml")
+		if err != nil || !reflect.DeepEqual(read.Network, want) || (read.Pod != "") != (flag == "--pod=shop") {
+			t.Errorf("%s: %+v, %v", flag, read, err)
+		}
+	}
+	for flag, want := range map[string]string{"--join=back,x=1": `unknown key "x"`, "--egress-max=fast": "is no rate", "--address6=x": "x", "-p80": "is missing"} {
+		if _, err := parseFlags(t, flag, "img:1"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", flag, err)
+		}
+	}
+}
+
 func healthOfFlags(t *testing.T) config.Health {
 	t.Helper()
 	c, err := parseFlags(t, "--health-cmd=true", "--health-user=1", "--health-interval=5s", "--health-timeout=1500ms", "--health-retries=2",
@@ -92,7 +121,9 @@ func healthOfFlags(t *testing.T) config.Health {
 func fullFlags(envFile string) []string {
 	return []string{"--description=d", "--pull=never", "--pull-timeout=5min", "--init=cocker", "--autologin=root", "--notify-ready", "--user=1:2", "--workdir=/w", "--hostname=h",
 		"--entrypoint=/bin/e", "--entrypoint=-x", "--stop-signal=SIGINT", "--reload-signal=HUP", "-eA=1", "-eA=2", "--env-file=" + envFile,
-		"--ip=10.88.0.9", "-p8080:80", "-p127.0.0.1:53:53/udp", "--alias=www", "--egress-max=10M", "--ingress-max=20M",
+		"--network=front", "--address=10.1.0.9", "--address6=fd00::9", "--mac=02:00:00:00:00:01", "--alias=a", "--alias=b", "--interface=lan0",
+		"--join=back,address=10.2.0.9,address6=fd00:2::9,mac=02:00:00:00:00:02,alias=c,alias=d,interface=lan1",
+		"-p8080:80", "-p127.0.0.1:53:53/udp", "-p[::1]:8000-8003:80-83/sctp", "-p:90", "--egress-max=1M", "--ingress-max=2M",
 		"-v/srv:/srv:ro", "--tmpfs=/tmp:10M", "--mount=type=bind,source=/a:b,target=/c,read_only",
 		"-vdata:/data:ro", "--mount=type=volume,source=db,target=/db,disk_max=1G", "--mount=type=tmpfs,target=/t,mode=0755",
 		"--memory=1G", "--memory-high=50%", "--memory-low=1M", "--memory-min=2M", "--memory-swap-max=0", "--memory-nodes=0",
@@ -213,7 +244,7 @@ func TestFlagsRefuse(t *testing.T) {
 		{"--volume=/srv:/x:rx", "not an option"},
 		{"--mount=type=bind,src=/x", "unknown key"},
 		{"--mount=type=tmpfs,target=/x,mode=9", "no mode"}, {"--mount=type=volume,source=a,target=/x,disk_max=x", "size"},
-		{"--ip=10.88", "10.88"},
+		{"--address=10.88", "10.88"},
 		{"--cpu-weight=heavy", "1 to 10000"},
 		{"--cpu-weight=0", "1 to 10000"},
 		{"--unit=After", "KEY=VALUE"},

@@ -16,6 +16,7 @@ import (
 
 	"github.com/cocker/cocker/config"
 	"github.com/cocker/cocker/internal/paths"
+	"github.com/cocker/cocker/launch"
 	"github.com/cocker/cocker/scope"
 )
 
@@ -71,14 +72,16 @@ type unitDetails struct {
 }
 
 type runDetails struct {
-	Leader        int      `json:"leader"`
-	Images        []string `json:"images"`
-	ImageDigests  []string `json:"image_digests"`
-	IDBase        uint32   `json:"id_base"`
-	Address       string   `json:"address,omitempty"`
-	Ports         []string `json:"ports,omitempty"`
-	Network       string   `json:"network,omitempty"`
-	HostInterface string   `json:"host_interface,omitempty"`
+	Leader        int                `json:"leader"`
+	Images        []string           `json:"images"`
+	ImageDigests  []string           `json:"image_digests"`
+	IDBase        uint32             `json:"id_base"`
+	Address       string             `json:"address,omitempty"`
+	Ports         []string           `json:"ports,omitempty"`
+	Network       string             `json:"network,omitempty"`
+	HostInterface string             `json:"host_interface,omitempty"`
+	Joins         []launch.JoinState `json:"joins,omitempty"` // in each network; Address, Network and HostInterface are those of the first
+	Pod           string             `json:"pod,omitempty"`
 }
 
 type pathDetails struct {
@@ -121,7 +124,7 @@ func detailsOf(c container) (*details, error) {
 	}
 	d.Problems, d.OOM = c.problems(), c.killed()
 	if state := c.Run; state != nil {
-		d.Running = &runDetails{state.Leader, state.Images, state.ImageDigests, state.IDBase, state.Address, c.ports(), state.Network, state.HostInterface}
+		d.Running = &runDetails{state.Leader, state.Images, state.ImageDigests, state.IDBase, state.Address, c.ports(), state.Network, state.HostInterface, state.Parts(), state.Pod}
 		d.Paths.Layers = state.Layers
 	}
 	return d, nil

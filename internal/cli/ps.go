@@ -60,6 +60,7 @@ type psEntry struct {
 	SubState    string     `json:"sub_state"`
 	Result      string     `json:"result,omitempty"`
 	Address     string     `json:"address,omitempty"`
+	Addresses   []string   `json:"addresses,omitempty"` // of all networks, Address first
 	Ports       []string   `json:"ports"`
 	File        string     `json:"file,omitempty"`
 	OOM         string     `json:"oom,omitempty"`     // what was killed because memory ran out
@@ -105,7 +106,9 @@ func describe(ctx context.Context, m *scope.Manager, c container) psEntry {
 	}
 	e.Health = c.health()
 	if c.Unit.Running() {
-		e.Address = c.address()
+		if e.Addresses = c.addresses(); len(e.Addresses) > 0 {
+			e.Address = e.Addresses[0]
+		}
 	}
 	if c.Unit.Result != "success" {
 		e.Result = c.Unit.Result
@@ -126,7 +129,7 @@ func psRows(entries []psEntry, now time.Time) [][]string {
 		if e.Since != nil {
 			since = ago(now, *e.Since)
 		}
-		rows = append(rows, []string{e.Name, strings.Join(shortNames(e.Images), ","), e.stateCell(), since, e.Address, strings.Join(e.Ports, ",")})
+		rows = append(rows, []string{e.Name, strings.Join(shortNames(e.Images), ","), e.stateCell(), since, strings.Join(e.Addresses, ","), strings.Join(e.Ports, ",")})
 	}
 	return rows
 }

@@ -146,6 +146,9 @@ func registerAs(c *config.Container, name string, o runOptions) (*config.Contain
 	if err != nil {
 		return nil, err
 	}
+	if err := checkNetworks(read); err != nil {
+		return nil, err
+	}
 	// What systemd would refuse is refused before anything exists.
 	if err := checkTransient(read, o); err != nil {
 		return nil, err

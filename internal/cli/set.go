@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -113,6 +114,8 @@ func setFlags() []containerFlag {
 		switch reset := lists()[f.name]; {
 		case reset != nil:
 			flags[i].set = replacing(reset, f.set)
+		case emptied()[f.name] != nil:
+			flags[i].set = emptying(emptied()[f.name], f.set)
 		case f.name == "unit" || f.name == "service":
 			flags[i].set = replacingKey(f.name, f.set)
 		case f.name == "volume" || f.name == "tmpfs" || f.name == "mount":
@@ -130,11 +133,8 @@ func setFlags() []containerFlag {
 func lists() map[string]func(*config.Container) {
 	return map[string]func(*config.Container){
 		"publish": func(c *config.Container) { c.Network.Ports = nil },
-		"alias": func(c *config.Container) {
-			if len(c.Network.Joins) > 0 {
-				c.Network.Joins[0].Aliases = nil
-			}
-		},
+		"alias":                  func(c *config.Container) { c.Network.Joins[0].Aliases = nil },
+		"join":                   func(c *config.Container) { c.Network.Joins = c.Network.Joins[:1] },
 		"entrypoint":             func(c *config.Container) { c.Entrypoint = []string{} },
 		"io-read-bandwidth-max":  func(c *config.Container) { c.Resources.IOReadBandwidthMax = nil },
 		"io-write-bandwidth-max": func(c *config.Container) { c.Resources.IOWriteBandwidthMax = nil },
@@ -156,6 +156,29 @@ func replacing(reset func(*config.Container), add func(*config.Container, string
 			return nil
 		}
 		return add(c, v)
+	}
+}
+
+// emptied are the defaults of what is no text. "" is the default of all others, too.
+func emptied() map[string]func(*config.Container) {
+	return map[string]func(*config.Container){
+		"address":     func(c *config.Container) { c.Network.Joins[0].Address = netip.Addr{} },
+		"address6":    func(c *config.Container) { c.Network.Joins[0].Address6 = netip.Addr{} },
+		"egress-max":  func(c *config.Container) { c.Network.EgressMax = 0 },
+		"ingress-max": func(c *config.Container) { c.Network.IngressMax = 0 },
+		"cpu-weight":  func(c *config.Container) { c.Resources.CPUWeight = 0 },
+		"io-weight":   func(c *config.Container) { c.Resources.IOWeight = 0 },
+		"disk-max":    func(c *config.Container) { c.Resources.DiskMax = 0 },
+	}
+}
+
+func emptying(empty func(*config.Container), set func(*config.Container, string) error) func(*config.Container, string) error {
+	return func(c *config.Container, v string) error {
+		if v != "" {
+			return set(c, v)
+		}
+		empty(c)
+		return nil
 	}
 }
 
@@ -305,6 +328,9 @@ func wantedContainer(location config.Location, given []givenFlag, pairs []string
 	if err != nil {
 		return nil, err
 	}
+	if len(c.Network.Joins) == 0 { // flags are about the first one
+		c.Network.Joins = []config.Join{{Name: config.DefaultNetwork}}
+	}
 	for _, f := range given {
 		if err := f.set(c, f.value); err != nil {
 			return nil, fmt.Errorf("--%s %q: %w", f.name, f.value, err)
@@ -319,7 +345,7 @@ func wantedContainer(location config.Location, given []givenFlag, pairs []string
 			return nil, fmt.Errorf("%q is no KEY=VALUE; to remove a key write %s=", pair, pair)
 		}
 		if c, err = c.With(key, value); err != nil {
-			return nil, fmt.Errorf("%s: %w", pair, withoutFile(err))
+			return nil, fmt.Errorf("%s: %w", pair, withoutFile("", err))
 		}
 	}
 	return c, nil
