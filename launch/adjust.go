@@ -144,7 +144,7 @@ func (s *State) adjust(network config.Network, commit func() error) (err error) 
 		return errors.Join(err, s.limitRates(before.Rates), s.unpublish(added, change.moved))
 	}
 	s.Ports, s.Rates, s.Joins = change.result(added), ratesOf(network), withAliases(s.Joins, network.Joins)
-	return errors.Join(netsetup.Unpublish(s.Name, change.removed), s.Write())
+	return errors.Join(netsetup.Unpublish(s.Name, change.gone()), s.Write())
 }
 
 // portChange is how one list of ports becomes another.
@@ -192,6 +192,11 @@ func comparePorts(published, wanted []config.Port) (c portChange) {
 		}
 	}
 	return c
+}
+
+// gone are the removed ports that are still published when the added ones are.
+func (c portChange) gone() []config.Port {
+	return slices.DeleteFunc(slices.Clone(c.removed), func(p config.Port) bool { return slices.Contains(c.moved, p) })
 }
 
 // overlap says whether two ports cannot be published side by side.

@@ -132,7 +132,7 @@ func setFlags() []containerFlag {
 // lists empties what flags add to.
 func lists() map[string]func(*config.Container) {
 	return map[string]func(*config.Container){
-		"publish": func(c *config.Container) { c.Network.Ports = nil },
+		"publish":                func(c *config.Container) { c.Network.Ports = nil },
 		"alias":                  func(c *config.Container) { c.Network.Joins[0].Aliases = nil },
 		"join":                   func(c *config.Container) { c.Network.Joins = c.Network.Joins[:1] },
 		"entrypoint":             func(c *config.Container) { c.Entrypoint = []string{} },
@@ -348,7 +348,8 @@ func wantedContainer(location config.Location, given []givenFlag, pairs []string
 			return nil, fmt.Errorf("%s: %w", pair, withoutFile("", err))
 		}
 	}
-	return c, nil
+	c.Sources = []string{location.File}
+	return c, checkNetworks(c)
 }
 
 // apply changes what runs, then the files, and then what systemd knows.
