@@ -26,14 +26,14 @@ type Endpoint struct {
 // A link that is left of the container's previous run is cut or replaced. On an
 // error all is undone. ErrNotUp: call Ensure and try again.
 func Attach(n Network, container string, lease Lease, join config.Join, index int, netns int) (Endpoint, error) {
-	endpoint, err := attach(n, container, lease, join, index, netns)
+	endpoint, err := connect(n, container, lease, join, index, netns)
 	if err != nil {
 		return Endpoint{}, fmt.Errorf("attach %s to %s: %w", container, n.Name, err)
 	}
 	return endpoint, nil
 }
 
-func attach(n Network, container string, lease Lease, join config.Join, index int, netns int) (endpoint Endpoint, err error) {
+func connect(n Network, container string, lease Lease, join config.Join, index int, netns int) (endpoint Endpoint, err error) {
 	hardware, err := joinMAC(lease, join)
 	if err != nil {
 		return Endpoint{}, err

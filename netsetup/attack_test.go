@@ -31,7 +31,7 @@ func TestAttackers(t *testing.T) {
 		to    netip.Prefix
 		via   string
 	}{
-		{outside, loopback, "192.0.2.1"}, {outside, n.Subnet, "192.0.2.1"}, {app.netns, loopback, n.Gateway.String()},
+		{outside, loopback, "192.0.2.1"}, {outside, n.V4.Prefix, "192.0.2.1"}, {app.netns, loopback, n.V4.Gateway.String()},
 	} {
 		if err := misroute(route.netns, route.to, netip.MustParseAddr(route.via)); err != nil {
 			t.Fatal(err)
@@ -50,7 +50,7 @@ func TestAttackers(t *testing.T) {
 		{"neighbour routes the subnet to us", outside, "192.0.2.2", direct, inContainer, direct},
 		{"container sends to 127.0.0.1, published", app.netns, app.address().String(), "127.0.0.1:9090", inContainer, direct},
 		{"container sends to 127.0.0.1", app.netns, app.address().String(), "127.0.0.1:1234", onLoopback, "127.0.0.1:1234"},
-		{"container sends as 127.0.0.1", app.netns, "127.0.0.1", n.Gateway.String() + ":1235", onHost, "127.0.0.1:1235"},
+		{"container sends as 127.0.0.1", app.netns, "127.0.0.1", n.V4.Gateway.String() + ":1235", onHost, "127.0.0.1:1235"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			for range 3 {

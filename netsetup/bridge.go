@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,46 +14,108 @@ import (
 )
 
 // ensureBridge makes the bridge, or sets right what is missing of it, and tells
-// whether it was made.
+// whether it was made. A bridge of the host's own has to be there, and stays as it is.
 func ensureBridge(n Network) (created bool, err error) {
-	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{
-		Name: n.Link,
-		MTU:  n.MTU,
-		// A bridge without an address of its own takes the lowest of its
-		// ports', which changes as containers come and go.
-		HardwareAddr: hostMAC(n.primary().Gateway),
-	}}
-	err = netlink.LinkAdd(bridge)
-	if err != nil && !errors.Is(err, unix.EEXIST) {
-		return false, fmt.Errorf("create bridge %s: %w", n.Link, err)
+	if !n.Foreign {
+		if created, err = createBridge(n); err != nil {
+			return false, err
+		}
 	}
-	created = err == nil
 	link, err := netlink.LinkByName(n.Link)
+	if n.Foreign && notFound(err) {
+		return false, fmt.Errorf("network %s: the host has no bridge %s, which its file names", n.Name, n.Link)
+	}
 	if err != nil {
 		return created, fmt.Errorf("look up bridge %s: %w", n.Link, err)
 	}
 	if link.Type() != "bridge" {
 		return created, fmt.Errorf("link %s exists and is no bridge but %q", n.Link, link.Type())
 	}
-	return created, configureBridge(n, link.Attrs().Index)
+	if n.Foreign {
+		return false, nil
+	}
+	if !ownBridge(n, link.Attrs()) {
+		return false, fmt.Errorf("bridge %s exists and is not cocker's; to put containers on it, say bridge = %[1]q in the file of network %[2]s",
+			n.Link, n.Name)
+	}
+	return created, configureBridge(n, link)
 }
 
-func configureBridge(n Network, index int) error {
+func createBridge(n Network) (created bool, err error) {
+	err = netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{
+		Name: n.Link,
+		// A bridge without an address of its own takes the lowest of its
+		// ports', which changes as containers come and go.
+		HardwareAddr: bridgeMAC(n),
+	}})
+	if errors.Is(err, unix.EEXIST) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("create bridge %s: %w", n.Link, err)
+	}
+	return true, nil
+}
+
+func bridgeMAC(n Network) net.HardwareAddr { return hostMAC(n.primary().Gateway) }
+
+// ownBridge: one without an alias is of a process that was killed before it could
+// give it one.
+func ownBridge(n Network, attrs *netlink.LinkAttrs) bool {
+	return attrs.Alias == networkAlias(n.Name) || attrs.HardwareAddr.String() == bridgeMAC(n).String()
+}
+
+func configureBridge(n Network, link netlink.Link) error {
+	attrs := link.Attrs()
+	if attrs.Alias != networkAlias(n.Name) {
+		if err := netlink.LinkSetAlias(link, networkAlias(n.Name)); err != nil {
+			return fmt.Errorf("bridge %s: set alias: %w", n.Link, err)
+		}
+	}
+	if n.MTU != 0 && attrs.MTU != n.MTU {
+		if err := netlink.LinkSetMTU(link, n.MTU); err != nil {
+			return fmt.Errorf("bridge %s: set MTU %d: %w", n.Link, n.MTU, err)
+		}
+	}
 	if err := ignoreRouters(n.Link); err != nil {
 		return err
 	}
-	for _, subnet := range n.subnets() {
-		if err := addAddress(index, subnet.prefix(subnet.Gateway)); err != nil {
+	if n.Routed() {
+		if err := addGateways(n, attrs.Index); err != nil {
 			return fmt.Errorf("bridge %s: %w", n.Link, err)
 		}
+	} else if err := addPort(n, attrs.Index); err != nil {
+		return err
 	}
-	if err := setUp(index); err != nil {
+	if err := setUp(attrs.Index); err != nil {
 		return fmt.Errorf("set bridge %s up: %w", n.Link, err)
+	}
+	if !n.Routed() || !n.V4.valid() {
+		return nil
 	}
 	// What the host sends to 127.0.0.1:PORT leaves through the bridge with a
 	// loopback address until the table masquerades it. The table's chain "guard"
 	// drops what this would let in (CVE-2020-8558).
 	return setSysctl("net/ipv4/conf/"+n.Link+"/route_localnet", "1")
+}
+
+func addGateways(n Network, index int) error {
+	if n.V6.valid() {
+		// Where the host has IPv6 off for all new links.
+		err := setSysctl("net/ipv6/conf/"+n.Link+"/disable_ipv6", "0")
+		if errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("subnet %s: this kernel has no IPv6", n.V6.Prefix)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, subnet := range n.subnets() {
+		if err := addAddress(index, subnet.prefix(subnet.Gateway)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ignoreRouters keeps the host from believing router advertisements that come
@@ -144,31 +207,19 @@ func adopt(bridge int, attrs *netlink.LinkAttrs) error {
 	return describeHostLink(attrs.Index, attrs.Alias)
 }
 
-func deleteBridge(n Network) error {
-	link, err := netlink.LinkByName(n.Link)
+// deleteOwn deletes a link that cocker has made for the network.
+func deleteOwn(n Network, name string) error {
+	link, err := netlink.LinkByName(name)
 	if notFound(err) {
 		return nil
 	}
-	if err == nil && link.Type() == "bridge" {
+	if err == nil && (ownBridge(n, link.Attrs()) || link.Attrs().Alias == networkAlias(n.Name)) {
 		err = netlink.LinkDel(link)
 	}
 	if err != nil && !errors.Is(err, unix.ENODEV) {
-		return fmt.Errorf("delete bridge %s: %w", n.Link, err)
+		return fmt.Errorf("delete link %s: %w", name, err)
 	}
 	return nil
-}
-
-// ensureForwarding turns IPv4 forwarding on if it is off, and tells whether it did.
-func ensureForwarding() (changed bool, err error) {
-	const key = "net/ipv4/ip_forward"
-	value, err := os.ReadFile(filepath.Join("/proc/sys", key))
-	if err != nil {
-		return false, fmt.Errorf("read sysctl %s: %w", key, err)
-	}
-	if strings.TrimSpace(string(value)) != "0" {
-		return false, nil
-	}
-	return true, setSysctl(key, "1")
 }
 
 // setSysctl writes a key in its form with slashes: the name of a link may have dots.

@@ -23,7 +23,7 @@ func TestHostBelievesNoRouterOnTheBridge(t *testing.T) {
 	requireIPv6(t)
 	n := up(t)
 	for _, key := range []string{"accept_ra", "autoconf"} {
-		if err := setSysctl("net/ipv6/conf/"+n.Name+"/"+key, "1"); err != nil {
+		if err := setSysctl("net/ipv6/conf/"+n.Link+"/"+key, "1"); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -31,7 +31,7 @@ func TestHostBelievesNoRouterOnTheBridge(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, key := range []string{"accept_ra", "autoconf"} {
-		if got := readSysctl(t, "net/ipv6/conf/"+n.Name+"/"+key); got != "0" {
+		if got := readSysctl(t, "net/ipv6/conf/"+n.Link+"/"+key); got != "0" {
 			t.Errorf("%s is %s", key, got)
 		}
 	}
@@ -74,7 +74,7 @@ func TestHostBelievesNoRouterOnTheBridge(t *testing.T) {
 			t.Errorf("the container has given the host a route: %v", route)
 		}
 	}
-	if text := output(t, "ip", "-6", "address", "show", "dev", n.Name); strings.Contains(text, "2001:db8:") {
+	if text := output(t, "ip", "-6", "address", "show", "dev", n.Link); strings.Contains(text, "2001:db8:") {
 		t.Errorf("the container has given the host an address:\n%s", text)
 	}
 }

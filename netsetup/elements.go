@@ -4,12 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"net/netip"
+	"slices"
 
 	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
-
-	"github.com/cocker/cocker/config"
 )
 
 // elements is the connection to the kernel for the maps of published ports.
@@ -29,16 +27,16 @@ func openElements() (*elements, error) {
 }
 
 // add publishes all ports or none.
-func (e *elements) add(container string, address netip.Addr, ports []config.Port) error {
-	err := e.dropStale(container, address, ports)
+func (e *elements) add(container string, all []binding) error {
+	err := e.dropStale(container, all)
 	if err == nil {
-		err = e.tryAdd(container, address, ports)
+		err = e.tryAdd(container, all)
 	}
 	switch {
 	case errors.Is(err, unix.ENOENT):
 		return fmt.Errorf("publish ports of %s: %w: %w", container, ErrNotUp, err)
 	case clash(err):
-		return errors.Join(e.free(container, ports), fmt.Errorf("publish ports of %s: %w: %w", container, ErrPortTaken, err))
+		return errors.Join(e.free(container, all), fmt.Errorf("publish ports of %s: %w: %w", container, ErrPortTaken, err))
 	case err != nil:
 		return fmt.Errorf("publish ports of %s: %w", container, err)
 	}
@@ -48,9 +46,9 @@ func (e *elements) add(container string, address netip.Addr, ports []config.Port
 // clash: the key is there with another value. Kernels differ in how they say so.
 func clash(err error) bool { return errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EEXIST) }
 
-func (e *elements) tryAdd(container string, address netip.Addr, ports []config.Port) error {
-	for _, port := range ports {
-		set, element := e.element(container, address, port)
+func (e *elements) tryAdd(container string, all []binding) error {
+	for _, b := range all {
+		set, element := b.element(container)
 		if err := e.batch.SetAddElements(set, []nftables.SetElement{element}); err != nil {
 			return err
 		}
@@ -62,10 +60,10 @@ func (e *elements) tryAdd(container string, address netip.Addr, ports []config.P
 // from nothing, but lead elsewhere or have another's name on them: about to
 // expire, or its own from a run whose cleanup was killed. An element of its own
 // that is about to expire and leads where it should stays when it is added again.
-func (e *elements) dropStale(container string, address netip.Addr, ports []config.Port) error {
+func (e *elements) dropStale(container string, all []binding) error {
 	var stale []placed
-	for _, port := range ports {
-		set, wanted := e.element(container, address, port)
+	for _, b := range all {
+		set, wanted := b.element(container)
 		element, err := e.one(set, wanted.Key)
 		if err != nil {
 			return err
@@ -80,38 +78,49 @@ func (e *elements) dropStale(container string, address netip.Addr, ports []confi
 
 // free returns an error for each port that another container has, on the same
 // address or, as with sockets, if one of the two is on every address.
-func (e *elements) free(container string, ports []config.Port) error {
-	var taken []error
-	for _, port := range ports {
-		holder, err := e.holder(container, port)
+func (e *elements) free(container string, all []binding) error {
+	var taken errorSet
+	for _, b := range all {
+		holder, err := e.holder(container, b)
 		if err != nil {
-			taken = append(taken, err)
+			taken.add(err)
 		} else if holder != "" {
-			taken = append(taken, fmt.Errorf("port %s: %w by container %s", describe(port), ErrPortTaken, holder))
+			taken.add(fmt.Errorf("port %s: %w by container %s", describe(b.Port), ErrPortTaken, holder))
 		}
 	}
-	return errors.Join(taken...)
+	return taken.join()
 }
 
+// errorSet has each error once: a port can be taken in both families.
+type errorSet []error
+
+func (s *errorSet) add(err error) {
+	if !slices.ContainsFunc(*s, func(old error) bool { return old.Error() == err.Error() }) {
+		*s = append(*s, err)
+	}
+}
+
+func (s errorSet) join() error { return errors.Join(s...) }
+
 // holder is the other container that has the port, "" if there is none.
-func (e *elements) holder(container string, port config.Port) (string, error) {
-	if !wildcard(port) {
-		set, key := e.place(port)
+func (e *elements) holder(container string, b binding) (string, error) {
+	if !wildcard(b.Port) {
+		set, key := b.place()
 		if exact, err := e.one(set, key); err != nil || exact.keeps(container) {
 			return exact.owner, err
 		}
 	}
-	everywhere, err := e.one(e.ports, portKey(port))
+	everywhere, err := e.one(b.ports, portKey(b.Port))
 	if err != nil || everywhere.keeps(container) {
 		return everywhere.owner, err
 	}
-	if !wildcard(port) {
+	if !wildcard(b.Port) {
 		return "", nil
 	}
 	// All ports on one address, as a rule few.
-	published, err := e.all(e.addressPorts)
+	published, err := e.all(b.addressPorts)
 	for _, element := range published {
-		if element.keeps(container) && bytes.HasSuffix(element.key, portKey(port)) {
+		if element.keeps(container) && bytes.HasSuffix(element.key, portKey(b.Port)) {
 			return element.owner, nil
 		}
 	}

@@ -7,8 +7,6 @@ import (
 
 	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
-
-	"github.com/cocker/cocker/config"
 )
 
 // placed is an element and the map it is in.
@@ -26,8 +24,8 @@ type placed struct {
 // for RCU: 13 ms of each stop. So the elements are given a timeout of a
 // millisecond instead, which costs 0.1 ms. Kernels before 6.12 cannot change the
 // timeout of an element and say nothing; there it is deleted after all.
-func (e *elements) remove(container string, ports []config.Port) error {
-	own, err := e.own(container, ports)
+func (e *elements) remove(container string, all []binding) error {
+	own, err := e.own(container, all)
 	if len(own) == 0 {
 		return err
 	}
@@ -39,11 +37,11 @@ func (e *elements) remove(container string, ports []config.Port) error {
 }
 
 // own are the elements of the container at the places of its ports.
-func (e *elements) own(container string, ports []config.Port) ([]placed, error) {
+func (e *elements) own(container string, all []binding) ([]placed, error) {
 	var found []placed
 	var failed []error
-	for _, port := range ports {
-		set, key := e.place(port)
+	for _, b := range all {
+		set, key := b.place()
 		element, err := e.one(set, key)
 		failed = append(failed, err)
 		if err == nil && element.owner == container && !element.expiring {

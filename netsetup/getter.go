@@ -56,20 +56,43 @@ func (g getter) all(set *nftables.Set) ([]owned, error) {
 	return g.request(set, netlink.Dump, func(*netlink.AttributeEncoder) {})
 }
 
-func (g getter) request(set *nftables.Set, flags netlink.HeaderFlags, add func(*netlink.AttributeEncoder)) ([]owned, error) {
-	attributes := netlink.NewAttributeEncoder()
-	attributes.String(unix.NFTA_SET_ELEM_LIST_TABLE, set.Table.Name)
-	attributes.String(unix.NFTA_SET_ELEM_LIST_SET, set.Name)
-	add(attributes)
-	payload, err := attributes.Encode()
-	if err != nil {
-		return nil, fmt.Errorf("ask for elements of %s: %w", set.Name, err)
+// uses counts the rules of a chain and the jumps to it (NFTA_CHAIN_USE); -1: there is
+// no such chain.
+func (g getter) uses(t *nftables.Table, chain string) (int, error) {
+	reply, err := g.ask(t, unix.NFT_MSG_GETCHAIN, 0, func(attributes *netlink.AttributeEncoder) {
+		attributes.String(unix.NFTA_CHAIN_TABLE, t.Name)
+		attributes.String(unix.NFTA_CHAIN_NAME, chain)
+	})
+	if errors.Is(err, unix.ENOENT) {
+		return -1, nil
 	}
-	// struct nfgenmsg, linux/netfilter/nfnetlink.h: family, version, resource.
-	header := []byte{byte(set.Table.Family), unix.NFNETLINK_V0, 0, 0}
-	reply, err := g.Execute(netlink.Message{
-		Header: netlink.Header{Type: unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETSETELEM, Flags: netlink.Request | flags},
-		Data:   append(header, payload...),
+	if err != nil {
+		return 0, fmt.Errorf("ask for chain %s: %w", chain, err)
+	}
+	uses := -1
+	for _, message := range reply {
+		if len(message.Data) < 4 {
+			continue
+		}
+		attributes, err := netlink.NewAttributeDecoder(message.Data[4:])
+		if err != nil {
+			return 0, fmt.Errorf("decode chain %s: %w", chain, err)
+		}
+		attributes.ByteOrder = binary.BigEndian
+		for attributes.Next() {
+			if attributes.Type() == unix.NFTA_CHAIN_USE {
+				uses = int(attributes.Uint32())
+			}
+		}
+	}
+	return uses, nil
+}
+
+func (g getter) request(set *nftables.Set, flags netlink.HeaderFlags, add func(*netlink.AttributeEncoder)) ([]owned, error) {
+	reply, err := g.ask(set.Table, unix.NFT_MSG_GETSETELEM, flags, func(attributes *netlink.AttributeEncoder) {
+		attributes.String(unix.NFTA_SET_ELEM_LIST_TABLE, set.Table.Name)
+		attributes.String(unix.NFTA_SET_ELEM_LIST_SET, set.Name)
+		add(attributes)
 	})
 	if errors.Is(err, unix.ENOENT) {
 		return nil, nil
@@ -78,6 +101,21 @@ func (g getter) request(set *nftables.Set, flags netlink.HeaderFlags, add func(*
 		return nil, fmt.Errorf("ask for elements of %s: %w", set.Name, err)
 	}
 	return decodeElements(reply)
+}
+
+func (g getter) ask(t *nftables.Table, kind netlink.HeaderType, flags netlink.HeaderFlags, add func(*netlink.AttributeEncoder)) ([]netlink.Message, error) {
+	attributes := netlink.NewAttributeEncoder()
+	add(attributes)
+	payload, err := attributes.Encode()
+	if err != nil {
+		return nil, err
+	}
+	// struct nfgenmsg, linux/netfilter/nfnetlink.h: family, version, resource.
+	header := []byte{byte(t.Family), unix.NFNETLINK_V0, 0, 0}
+	return g.Execute(netlink.Message{
+		Header: netlink.Header{Type: unix.NFNL_SUBSYS_NFTABLES<<8 | kind, Flags: netlink.Request | flags},
+		Data:   append(header, payload...),
+	})
 }
 
 func decodeElements(messages []netlink.Message) ([]owned, error) {

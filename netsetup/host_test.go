@@ -107,7 +107,7 @@ func (b *box) die(t testing.TB) {
 		t.Fatal(err)
 	}
 	eventually(t, "the link goes with its namespace", func() bool {
-		for _, name := range hostLinks(b.name) {
+		for _, name := range allHostLinks(config.DefaultNetwork, b.name) {
 			if _, err := netlink.LinkByName(name); err == nil {
 				return false
 			}
@@ -131,19 +131,32 @@ func attach(t testing.TB, n Network, name string, ports ...config.Port) *box {
 	b := newBox(t, name)
 	dir := t.TempDir()
 	var err error
-	if b.lease, err = Acquire(dir, n, name, netip.Addr{}); err != nil {
+	if b.lease, err = Acquire(dir, n, name, config.Join{}); err != nil {
 		t.Fatal(err)
 	}
-	b.ports = ports
-	if _, err := Attach(n, name, b.lease, ports, b.netns); err != nil {
+	if b.ports, err = attachTo(n, name, b.lease, ports, b.netns); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := Detach(n, name, b.address(), ports); err != nil {
+		if err := Detach(n, name, b.ports); err != nil {
 			t.Error(err)
 		}
 	})
 	return b
+}
+
+// attachTo is what a start does.
+func attachTo(n Network, name string, lease Lease, ports []config.Port, netns int) ([]config.Port, error) {
+	published, err := Publish(name, lease, ports)
+	if err == nil {
+		_, err = Attach(n, name, lease, config.Join{}, 0, netns)
+	}
+	return published, err
+}
+
+// leaseOf is the lease of an address in the default network.
+func leaseOf(address string) Lease {
+	return Default().lease(netip.MustParseAddr(address), netip.Addr{})
 }
 
 func newBox(t testing.TB, name string) *box {
@@ -152,7 +165,7 @@ func newBox(t testing.TB, name string) *box {
 	return &box{name: name, file: file, netns: int(file.Fd())}
 }
 
-func (b *box) address() netip.Addr { return b.lease.Address.Addr() }
+func (b *box) address() netip.Addr { return b.lease.V4.Addr() }
 
 // neighbour makes a host outside: its namespace, and a link to it with the
 // addresses 192.0.2.1 (ours) and 192.0.2.2 (its).

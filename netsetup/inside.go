@@ -103,6 +103,20 @@ func (l insideLink) prepareIPv6() error {
 	return nil
 }
 
+// remove deletes the link from the container's side.
+func (l insideLink) remove() error {
+	return inNamespace(l.netns, func() error {
+		link, err := netlink.LinkByName(l.name)
+		if err == nil {
+			err = netlink.LinkDel(link)
+		}
+		if err != nil && !notFound(err) {
+			return fmt.Errorf("delete link %s: %w", l.name, err)
+		}
+		return nil
+	})
+}
+
 func loopbackUp() error {
 	if err := setUp(loopbackIndex); err != nil {
 		return fmt.Errorf("set lo up: %w", err)

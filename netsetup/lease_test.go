@@ -9,33 +9,49 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/cocker/cocker/config"
 )
 
-var none netip.Addr
+func fixed(address netip.Addr) config.Join { return config.Join{Address: address} }
+
+// testNetwork is a bridge network with those subnets.
+func testNetwork(name string, subnets ...string) Network {
+	n := Network{Name: name, Link: name, Kind: config.KindBridge}
+	for _, text := range subnets {
+		s := completed(config.Subnet{Prefix: netip.MustParsePrefix(text)})
+		if s.Prefix.Addr().Is4() {
+			n.V4 = s
+		} else {
+			n.V6 = s
+		}
+	}
+	return n
+}
 
 // smallNetwork is small enough to fill: .1 is the gateway, .2
 // to .6 are for containers.
 func smallNetwork() Network {
-	return Network{Name: "small", Subnet: netip.MustParsePrefix("192.0.2.0/29"), Gateway: netip.MustParseAddr("192.0.2.1")}
+	return testNetwork("small", "192.0.2.0/29")
 }
 
 func TestAcquireGivesTheSameAddressAgain(t *testing.T) {
 	dir, n := t.TempDir(), Default()
-	first, err := Acquire(dir, n, "web", none)
+	first, err := Acquire(dir, n, "web", config.Join{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if first.Address.Bits() != 16 || !n.Subnet.Contains(first.Address.Addr()) || first.Gateway != n.Gateway {
+	if first.V4.Bits() != 16 || !n.V4.Prefix.Contains(first.V4.Addr()) || first.Gateway4 != n.V4.Gateway {
 		t.Errorf("lease = %+v", first)
 	}
-	again, err := Acquire(dir, n, "web", none) // the previous run was killed
+	again, err := Acquire(dir, n, "web", config.Join{}) // the previous run was killed
 	if err != nil || again != first {
 		t.Errorf("with the lease left: %v, %v, want %v", again, err, first)
 	}
 	if err := Release(dir, n, "web"); err != nil {
 		t.Fatal(err)
 	}
-	if again, err = Acquire(dir, n, "web", none); err != nil || again != first {
+	if again, err = Acquire(dir, n, "web", config.Join{}); err != nil || again != first {
 		t.Errorf("after Release: %v, %v, want %v", again, err, first)
 	}
 }
@@ -43,21 +59,21 @@ func TestAcquireGivesTheSameAddressAgain(t *testing.T) {
 func TestAcquireFixed(t *testing.T) {
 	dir, n := t.TempDir(), Default()
 	five, six := netip.MustParseAddr("10.88.0.5"), netip.MustParseAddr("10.88.0.6")
-	if lease, err := Acquire(dir, n, "web", five); err != nil || lease.Address.Addr() != five {
+	if lease, err := Acquire(dir, n, "web", fixed(five)); err != nil || lease.V4.Addr() != five {
 		t.Fatal(lease, err)
 	}
-	_, err := Acquire(dir, n, "db", five)
+	_, err := Acquire(dir, n, "db", fixed(five))
 	if !errors.Is(err, ErrAddressTaken) || !strings.Contains(err.Error(), "web") || !strings.Contains(err.Error(), "10.88.0.5") {
 		t.Errorf("error %q does not name holder and address", err)
 	}
-	if lease, err := Acquire(dir, n, "web", six); err != nil || lease.Address.Addr() != six {
+	if lease, err := Acquire(dir, n, "web", fixed(six)); err != nil || lease.V4.Addr() != six {
 		t.Errorf("moved to %v, %v", lease, err)
 	}
-	if lease, err := Acquire(dir, n, "db", five); err != nil || lease.Address.Addr() != five {
+	if lease, err := Acquire(dir, n, "db", fixed(five)); err != nil || lease.V4.Addr() != five {
 		t.Errorf("the address moved away from: %v, %v", lease, err)
 	}
 	for _, bad := range []string{"10.88.0.0", "10.88.0.1", "10.88.255.255", "10.89.0.5", "fd00::1"} {
-		if _, err := Acquire(dir, n, "x", netip.MustParseAddr(bad)); err == nil || errors.Is(err, ErrAddressTaken) {
+		if _, err := Acquire(dir, n, "x", fixed(netip.MustParseAddr(bad))); err == nil || errors.Is(err, ErrAddressTaken) {
 			t.Errorf("%s: %v, want a word about the subnet", bad, err)
 		}
 	}
@@ -68,24 +84,24 @@ func TestAcquireFillsTheSubnet(t *testing.T) {
 	dir, n := t.TempDir(), smallNetwork()
 	seen := map[netip.Addr]bool{}
 	for i := range 5 {
-		lease, err := Acquire(dir, n, fmt.Sprint("c", i), none)
+		lease, err := Acquire(dir, n, fmt.Sprint("c", i), config.Join{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		seen[lease.Address.Addr()] = true
+		seen[lease.V4.Addr()] = true
 	}
 	for _, host := range []string{"2", "3", "4", "5", "6"} {
 		if !seen[netip.MustParseAddr("192.0.2."+host)] {
 			t.Errorf("nobody got .%s of %v", host, seen)
 		}
 	}
-	if _, err := Acquire(dir, n, "late", none); !errors.Is(err, ErrNoAddress) {
+	if _, err := Acquire(dir, n, "late", config.Join{}); !errors.Is(err, ErrNoAddress) {
 		t.Errorf("full subnet: %v", err)
 	}
 	if err := Release(dir, n, "c3"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Acquire(dir, n, "late", none); err != nil {
+	if _, err := Acquire(dir, n, "late", config.Join{}); err != nil {
 		t.Error(err)
 	}
 }
@@ -113,18 +129,18 @@ func TestLeaseSurvivesAnyKill(t *testing.T) {
 	}
 }
 
-func checkKilled(t *testing.T, dir string, n Network, third, fixed string) {
-	want, _ := netip.ParseAddr(fixed)
-	lease, err := Acquire(dir, n, "web", want)
+func checkKilled(t *testing.T, dir string, n Network, third, wanted string) {
+	want, _ := netip.ParseAddr(wanted)
+	lease, err := Acquire(dir, n, "web", fixed(want))
 	switch {
-	case third == "db" && fixed == "192.0.2.3":
+	case third == "db" && wanted == "192.0.2.3":
 		if !errors.Is(err, ErrAddressTaken) {
 			t.Errorf("taken address: %v, %v", lease, err)
 		}
-	case err != nil || want.IsValid() && lease.Address.Addr() != want:
+	case err != nil || want.IsValid() && lease.V4.Addr() != want:
 		t.Errorf("lease = %v, %v", lease, err)
 	default:
-		wantHolder(t, dir, n, lease.Address.Addr(), "web")
+		wantHolder(t, dir, n, lease.V4.Addr(), "web")
 	}
 	for range 2 {
 		if err := Release(dir, n, "web"); err != nil {
@@ -190,12 +206,12 @@ func TestAcquireAtOnce(t *testing.T) {
 	got := make([]netip.Addr, 5)
 	for i := range got {
 		group.Go(func() {
-			lease, err := Acquire(dir, n, fmt.Sprint("c", i), none)
+			lease, err := Acquire(dir, n, fmt.Sprint("c", i), config.Join{})
 			if err != nil {
 				t.Error(err)
 				return
 			}
-			got[i] = lease.Address.Addr()
+			got[i] = lease.V4.Addr()
 		})
 	}
 	group.Wait()
@@ -206,7 +222,7 @@ func TestAcquireAtOnce(t *testing.T) {
 
 func TestAcquireRefusesPaths(t *testing.T) {
 	for _, name := range []string{"", ".", "..", "../x", "a/b", ".hidden"} {
-		if _, err := Acquire(t.TempDir(), Default(), name, none); err == nil {
+		if _, err := Acquire(t.TempDir(), Default(), name, config.Join{}); err == nil {
 			t.Errorf("%q is taken for a container name", name)
 		}
 	}
@@ -216,12 +232,12 @@ func BenchmarkLease(b *testing.B) {
 	requireHost(b)
 	dir, n := "/run/leases", Default() // a tmpfs, as on a real host
 	for i := range 500 {
-		if _, err := Acquire(dir, n, fmt.Sprint("other", i), none); err != nil {
+		if _, err := Acquire(dir, n, fmt.Sprint("other", i), config.Join{}); err != nil {
 			b.Fatal(err)
 		}
 	}
 	for b.Loop() {
-		if _, err := Acquire(dir, n, "web", none); err != nil {
+		if _, err := Acquire(dir, n, "web", config.Join{}); err != nil {
 			b.Fatal(err)
 		}
 		if err := Release(dir, n, "web"); err != nil {

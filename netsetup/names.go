@@ -37,6 +37,14 @@ func validInterface(name string) bool {
 		!strings.ContainsFunc(name, func(r rune) bool { return r == '/' || r == ':' || unicode.IsSpace(r) })
 }
 
+// vlanLink is the link of the network's VLAN, named as by ip-link(8) in its examples.
+func vlanLink(n Network) string {
+	if name := fmt.Sprintf("%s.%d", n.Parent, n.VLAN); len(name) <= maxInterfaceName {
+		return name
+	}
+	return hashedLink(fmt.Sprintf("%s/%d/vlan", n.Parent, n.VLAN))
+}
+
 // hostLinks are the names that the host's end of a container's veth pair can
 // have, in order of preference. The second one is for a container that starts
 // again while the kernel still cleans up the namespace of its previous run: to

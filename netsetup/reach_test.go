@@ -48,7 +48,7 @@ func testReachability(t *testing.T) {
 		serve(t, own(t), protocol, "127.0.0.1:1234")
 	}
 	direct := netip.AddrPortFrom(web.address(), 80).String()
-	gateway, host := n.Gateway.String(), own(t)
+	gateway, host := n.V4.Gateway.String(), own(t)
 	for _, test := range []struct {
 		name string
 		from int

@@ -1,6 +1,8 @@
 package netsetup
 
 import (
+	"slices"
+
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
@@ -13,28 +15,65 @@ const tableName = "cocker"
 // but what the kernel has. testdata/table.golden shows it as nft prints it.
 type table struct {
 	*nftables.Table
-	bridges      *nftables.Set // interface names of the networks' bridges
-	subnets      *nftables.Set // IPv4 subnets of the networks
+	bridges  *nftables.Set // interface names of the networks' bridges
+	inside   *nftables.Set // each bridge . itself
+	isolated *nftables.Set // the bridges of isolated networks
+	internal *nftables.Set // the bridges of internal networks
+	v4, v6   familySets
+}
+
+// familySets are the sets of one family.
+type familySets struct {
+	family       family
+	subnets      *nftables.Set // of the networks
 	ports        *nftables.Set // protocol . port -> address . port, on every address of the host
 	addressPorts *nftables.Set // host address . protocol . port -> address . port
 }
 
 // The maps take timeouts for the sake of expire, in elements.go.
 func newTable() table {
-	t := &nftables.Table{Name: tableName, Family: nftables.TableFamilyINet}
-	port := []nftables.SetDatatype{nftables.TypeInetProto, nftables.TypeInetService}
-	target := nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInetService)
-	return table{
-		Table: t,
-		bridges: &nftables.Set{Table: t, ID: 1, Name: "bridges", KeyType: nftables.TypeIFName,
-			KeyByteOrder: binaryutil.NativeEndian}, // nft prints an empty name else
-		subnets: &nftables.Set{Table: t, ID: 2, Name: "subnets4", KeyType: nftables.TypeIPAddr, Interval: true},
-		ports: &nftables.Set{Table: t, ID: 3, Name: "ports4", IsMap: true, HasTimeout: true, Concatenation: true,
-			KeyType: nftables.MustConcatSetType(port...), DataType: target},
-		addressPorts: &nftables.Set{Table: t, ID: 4, Name: "address_ports4", IsMap: true, HasTimeout: true, Concatenation: true,
-			KeyType: nftables.MustConcatSetType(append([]nftables.SetDatatype{nftables.TypeIPAddr}, port...)...), DataType: target},
+	t := table{Table: &nftables.Table{Name: tableName, Family: nftables.TableFamilyINet}}
+	t.bridges = t.names(1, "bridges", nftables.TypeIFName)
+	t.inside = t.names(2, "inside", nftables.TypeIFName, nftables.TypeIFName)
+	t.isolated = t.names(3, "isolated", nftables.TypeIFName)
+	t.internal = t.names(4, "internal", nftables.TypeIFName)
+	t.v4 = t.familySets(5, ipv4)
+	t.v6 = t.familySets(8, ipv6)
+	return t
+}
+
+// names is a set of interface names.
+func (t table) names(id uint32, name string, parts ...nftables.SetDatatype) *nftables.Set {
+	return &nftables.Set{Table: t.Table, ID: id, Name: name, KeyType: joined(parts...), Concatenation: len(parts) > 1,
+		KeyByteOrder: binaryutil.NativeEndian} // nft prints an empty name else
+}
+
+func (t table) familySets(id uint32, f family) familySets {
+	target := joined(f.address, nftables.TypeInetService)
+	return familySets{
+		family:  f,
+		subnets: &nftables.Set{Table: t.Table, ID: id, Name: "subnets" + f.suffix, KeyType: f.address, Interval: true},
+		ports: &nftables.Set{Table: t.Table, ID: id + 1, Name: "ports" + f.suffix, IsMap: true, HasTimeout: true, Concatenation: true,
+			KeyType: joined(nftables.TypeInetProto, nftables.TypeInetService), DataType: target},
+		addressPorts: &nftables.Set{Table: t.Table, ID: id + 2, Name: "address_ports" + f.suffix, IsMap: true, HasTimeout: true, Concatenation: true,
+			KeyType: joined(f.address, nftables.TypeInetProto, nftables.TypeInetService), DataType: target},
 	}
 }
+
+func joined(parts ...nftables.SetDatatype) nftables.SetDatatype {
+	if len(parts) == 1 {
+		return parts[0]
+	}
+	return nftables.MustConcatSetType(parts...)
+}
+
+func (t table) sets() []*nftables.Set {
+	return []*nftables.Set{t.bridges, t.inside, t.isolated, t.internal,
+		t.v4.subnets, t.v4.ports, t.v4.addressPorts, t.v6.subnets, t.v6.ports, t.v6.addressPorts}
+}
+
+// publishChain is what the others jump to.
+const publishChain = "publish"
 
 // baseChain is a chain of the table and the rules it has, in order. Only publish
 // has no hook.
@@ -49,40 +88,53 @@ type baseChain struct {
 // chains is the whole of the rules; their number does not depend on the number
 // of containers, ports or networks.
 func (t table) chains() []baseChain {
-	return []baseChain{
-		{name: "publish", rules: [][]expr.Any{
-			t.dnat(t.addressPorts, destinationAddress(1), protocol(9), destinationPort(10)),
-			t.dnat(t.ports, protocol(1), destinationPort(9)),
-		}},
+	in, out := expr.MetaKeyIIFNAME, expr.MetaKeyOIFNAME
+	both := []familySets{t.v4, t.v6}
+	var publish, guard, prerouting, output, postrouting [][]expr.Any
+	for _, f := range both {
+		publish = append(publish,
+			f.dnat(f.addressPorts, f.destination(1), protocol(f.word()), destinationPort(f.word()+1)),
+			f.dnat(f.ports, protocol(1), destinationPort(9)))
 		// Before connection tracking: neither can a container send to the
-		// host's loopback, nor pretend to be it.
-		{"guard", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityRaw, [][]expr.Any{
-			rule(t.in(expr.MetaKeyIIFNAME), isIPv4(), loopback(offsetSource, expr.CmpOpEq), drop()),
-			rule(t.in(expr.MetaKeyIIFNAME), isIPv4(), loopback(offsetDestination, expr.CmpOpEq), drop()),
-		}},
-		// A neighbour that routes 10.88.0.0/16 to this host must not get at what
-		// is not published, or is published on 127.0.0.1 only.
-		{"forward", nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityFilter, [][]expr.Any{
-			rule(t.notIn(expr.MetaKeyIIFNAME), t.in(expr.MetaKeyOIFNAME), stateNew(), dnatted(expr.CmpOpEq), drop()),
-		}},
+		// host's loopback, nor pretend to be it. The kernel sees to that itself for
+		// ::1, but after the table where br_netfilter is loaded.
+		guard = append(guard,
+			rule(t.bridge(in), f.is(), f.loopback(offsetSource, expr.CmpOpEq), drop()),
+			rule(t.bridge(in), f.is(), f.loopback(offsetDestination, expr.CmpOpEq), drop()))
 		// Not for 127.0.0.0/8: a packet from outside with such a destination
 		// would be rewritten before routing could refuse it as martian.
-		{"prerouting", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest, [][]expr.Any{
-			rule(isIPv4(), loopback(offsetDestination, expr.CmpOpNeq), toHost(), jumpPublish()),
-		}},
-		{"output", nftables.ChainTypeNAT, nftables.ChainHookOutput, nftables.ChainPriorityNATDest, [][]expr.Any{
-			rule(toHost(), jumpPublish()),
-		}},
-		{"postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource, [][]expr.Any{
+		prerouting = append(prerouting, rule(f.is(), f.loopback(offsetDestination, expr.CmpOpNeq), toHost(), jumpPublish()))
+		postrouting = append(postrouting,
 			// container -> outside
-			rule(t.notIn(expr.MetaKeyOIFNAME), isIPv4(), t.inSubnets(offsetSource), masquerade()),
-			// host -> 127.0.0.1:published
-			rule(t.in(expr.MetaKeyOIFNAME), isIPv4(), loopback(offsetSource, expr.CmpOpEq), masquerade()),
+			rule(t.notBridge(out), f.is(), f.inSubnets(offsetSource), masquerade()),
 			// container -> port that the host publishes for a container: the
 			// answer must come back through the host, which rewrites it
-			rule(t.in(expr.MetaKeyOIFNAME), isIPv4(), t.inSubnets(offsetSource), t.inSubnets(offsetDestination),
-				dnatted(expr.CmpOpNeq), masquerade()),
+			rule(t.bridge(out), f.is(), f.inSubnets(offsetSource), f.inSubnets(offsetDestination),
+				dnatted(expr.CmpOpNeq), masquerade()))
+	}
+	// Not for ::1: see errLoopback6.
+	output = append(output,
+		rule(t.v4.is(), toHost(), jumpPublish()),
+		rule(t.v6.is(), t.v6.loopback(offsetDestination, expr.CmpOpNeq), toHost(), jumpPublish()))
+	// host -> 127.0.0.1:published
+	postrouting = append(postrouting,
+		rule(t.bridge(out), t.v4.is(), t.v4.loopback(offsetSource, expr.CmpOpEq), masquerade()))
+	return []baseChain{
+		{name: publishChain, rules: publish},
+		{"guard", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityRaw, guard},
+		{"forward", nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityFilter, [][]expr.Any{
+			rule(t.sameBridge(), accept()),
+			rule(t.interfaceIn(in, t.internal), drop()),
+			rule(t.interfaceIn(out, t.internal), drop()),
+			rule(t.interfaceIn(in, t.isolated), t.bridge(out), drop()),
+			rule(t.bridge(in), t.interfaceIn(out, t.isolated), drop()),
+			// A neighbour that routes 10.88.0.0/16 to this host must not get at what
+			// is not published, or is published on 127.0.0.1 only.
+			rule(t.notBridge(in), t.bridge(out), stateNew(), dnatted(expr.CmpOpEq), drop()),
 		}},
+		{"prerouting", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest, prerouting},
+		{"output", nftables.ChainTypeNAT, nftables.ChainHookOutput, nftables.ChainPriorityNATDest, output},
+		{"postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource, postrouting},
 	}
 }
 
@@ -92,12 +144,13 @@ func (t table) chains() []baseChain {
 // half-made table.
 func (t table) ensure(batch *nftables.Conn, n Network) error {
 	batch.AddTable(t.Table)
-	elements := map[*nftables.Set][]nftables.SetElement{
-		t.bridges: bridgeElements(n),
-		t.subnets: subnetElements(n),
+	for _, set := range t.sets() {
+		if err := batch.AddSet(set, nil); err != nil {
+			return err
+		}
 	}
-	for _, set := range []*nftables.Set{t.bridges, t.subnets, t.ports, t.addressPorts} {
-		if err := batch.AddSet(set, elements[set]); err != nil {
+	for _, p := range t.elementsOf(n) {
+		if err := batch.SetAddElements(p.set, p.elements); err != nil {
 			return err
 		}
 	}
@@ -122,8 +175,30 @@ func policy(hook *nftables.ChainHook) *nftables.ChainPolicy {
 	return &accept
 }
 
-func bridgeElements(n Network) []nftables.SetElement {
-	return []nftables.SetElement{{Key: interfaceName(n.Link)}}
+// membership is what a network has in one set.
+type membership struct {
+	set      *nftables.Set
+	elements []nftables.SetElement
+}
+
+// elementsOf is all of the network in the sets.
+func (t table) elementsOf(n Network) []membership {
+	name := interfaceName(n.Link)
+	one := []nftables.SetElement{{Key: name}}
+	all := []membership{{t.bridges, one}, {t.inside, []nftables.SetElement{{Key: slices.Concat(name, name)}}}}
+	if n.Isolated {
+		all = append(all, membership{t.isolated, one})
+	}
+	if n.Internal {
+		all = append(all, membership{t.internal, one})
+	}
+	if n.V4.valid() {
+		all = append(all, membership{t.v4.subnets, subnetElements(n.V4)})
+	}
+	if n.V6.valid() {
+		all = append(all, membership{t.v6.subnets, subnetElements(n.V6)})
+	}
+	return all
 }
 
 // interfaceName is a name as the kernel compares it: all of IFNAMSIZ, so that
@@ -132,8 +207,8 @@ func interfaceName(name string) []byte {
 	return append([]byte(name), make([]byte, maxInterfaceName+1-len(name))...)
 }
 
-func subnetElements(n Network) []nftables.SetElement {
-	first, next := n.V4.Prefix.Addr(), n.V4.end().Next()
+func subnetElements(s Subnet) []nftables.SetElement {
+	first, next := s.Prefix.Addr(), s.end().Next()
 	return []nftables.SetElement{{Key: first.AsSlice()}, {Key: next.AsSlice(), IntervalEnd: true}}
 }
 

@@ -19,7 +19,7 @@ func TestTableLooksAsDocumented(t *testing.T) {
 		{HostPort: 8080, ContainerPort: 80, Protocol: config.TCP},
 		{HostAddress: netip.MustParseAddr("127.0.0.1"), HostPort: 5353, ContainerPort: 53, Protocol: config.UDP},
 	}
-	if err := Publish("web", netip.MustParseAddr("10.88.0.5"), ports); err != nil {
+	if _, err := Publish("web", leaseOf("10.88.0.5"), ports); err != nil {
 		t.Fatal(err)
 	}
 	got := output(t, "nft", "-s", "list", "table", "inet", "cocker")
@@ -103,7 +103,7 @@ func TestEnsureTellsWhatItChanged(t *testing.T) {
 
 func TestDownKeepsOtherNetworks(t *testing.T) {
 	n := up(t)
-	other := Network{Name: "back.end", Subnet: netip.MustParsePrefix("10.89.0.0/24"), Gateway: netip.MustParseAddr("10.89.0.1")}
+	other := testNetwork("back.end", "10.89.0.0/24")
 	if err := Up(other); err != nil {
 		t.Fatal(err)
 	}
@@ -129,16 +129,16 @@ func TestNetworkCheck(t *testing.T) {
 	}{
 		{"default", func(*Network) {}, true},
 		{"no name", func(n *Network) { n.Name = "" }, false},
-		{"16 bytes", func(n *Network) { n.Name = "abcdefghijklmnop" }, false},
-		{"15 bytes", func(n *Network) { n.Name = "abcdefghijklmno" }, true},
-		{"slash", func(n *Network) { n.Name = "a/b" }, false},
-		{"dots", func(n *Network) { n.Name = ".." }, false},
-		{"space", func(n *Network) { n.Name = "a b" }, false},
-		{"unmasked", func(n *Network) { n.Subnet = netip.MustParsePrefix("10.88.0.1/16") }, false},
-		{"IPv6", func(n *Network) { n.Subnet = netip.MustParsePrefix("fd00::/64") }, false},
-		{"too small", func(n *Network) { n.Subnet = netip.MustParsePrefix("10.88.0.0/31") }, false},
-		{"gateway outside", func(n *Network) { n.Gateway = netip.MustParseAddr("10.89.0.1") }, false},
-		{"gateway broadcast", func(n *Network) { n.Gateway = netip.MustParseAddr("10.88.255.255") }, false},
+		{"16 bytes", func(n *Network) { n.Link = "abcdefghijklmnop" }, false},
+		{"15 bytes", func(n *Network) { n.Link = "abcdefghijklmno" }, true},
+		{"slash", func(n *Network) { n.Link = "a/b" }, false},
+		{"dots", func(n *Network) { n.Link = ".." }, false},
+		{"space", func(n *Network) { n.Link = "a b" }, false},
+		{"unmasked", func(n *Network) { n.V4.Prefix = netip.MustParsePrefix("10.88.0.1/16") }, false},
+		{"IPv6", func(n *Network) { n.V4.Prefix = netip.MustParsePrefix("fd00::/64") }, false},
+		{"too small", func(n *Network) { n.V4.Prefix = netip.MustParsePrefix("10.88.0.0/31") }, false},
+		{"gateway outside", func(n *Network) { n.V4.Gateway = netip.MustParseAddr("10.89.0.1") }, false},
+		{"gateway broadcast", func(n *Network) { n.V4.Gateway = netip.MustParseAddr("10.88.255.255") }, false},
 	} {
 		n := good
 		test.change(&n)

@@ -23,12 +23,16 @@ func Up(n Network) error {
 }
 
 // Ensure makes the network, or what is missing of it, and tells in words what it
-// changed for the host as a whole, for a log. Afterwards there is
-//   - the bridge, up, with the gateway's address and route_localnet,
+// changed for the host as a whole, for a log. Afterwards there is, if the host is the
+// network's router (see Routed),
+//   - the bridge, up, with the gateways' addresses and route_localnet,
 //   - the links of running containers on it, if it had been deleted under them,
 //   - the nft table "cocker" with all its rules, and the network in its sets;
 //     the elements of published ports stay, but see Publish,
-//   - IPv4 forwarding.
+//   - forwarding of the families that the network has, unless it is internal.
+//
+// Of the other networks there is the bridge or the VLAN's link if they are cocker's;
+// a bridge of the host and a parent have to be there.
 //
 // It may be called at any time, by several processes at once.
 func Ensure(n Network) (changes []string, err error) {
@@ -40,24 +44,29 @@ func Ensure(n Network) (changes []string, err error) {
 		return nil, err
 	}
 	defer unlock()
-	created, err := ensureBridge(n)
-	if err != nil {
-		return nil, err
-	}
-	if created {
-		changes = append(changes, "created bridge "+n.Link)
-		if err := adoptLinks(n); err != nil {
+	if n.VLAN != 0 {
+		if changes, err = ensureVLAN(n); err != nil {
 			return changes, err
 		}
+	}
+	if !n.bridged() {
+		return changes, ensureParent(n)
+	}
+	created, err := ensureBridge(n)
+	if created {
+		changes = append(changes, "created bridge "+n.Link)
+	}
+	if err == nil {
+		err = adoptLinks(n)
+	}
+	if err != nil || !n.Routed() {
+		return changes, err
 	}
 	if err := ensureTable(n); err != nil {
 		return changes, err
 	}
-	forwarding, err := ensureForwarding()
-	if forwarding {
-		changes = append(changes, "turned IPv4 forwarding on (net.ipv4.ip_forward=1)")
-	}
-	return changes, err
+	forwarding, err := ensureForwarding(n)
+	return append(changes, forwarding...), err
 }
 
 func ensureTable(n Network) error {
@@ -68,16 +77,21 @@ func ensureTable(n Network) error {
 	if err := newTable().ensure(batch, n); err != nil {
 		return fmt.Errorf("describe table %s: %w", tableName, err)
 	}
-	if err := batch.Flush(); err != nil {
+	err = batch.Flush()
+	if errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("put %s into table %s: a subnet overlaps that of another network (nft list table inet %[2]s): %[3]w", n.Name, tableName, err)
+	}
+	if err != nil {
 		return fmt.Errorf("make table %s: %w", tableName, err)
 	}
 	return nil
 }
 
-// Down removes the network: the bridge, what is left of stopped containers, and
+// Down removes the network: its bridge and VLAN if they are cocker's, what is left of
+// stopped containers, and
 // the table or, if other networks are in it, the network's elements. Containers
 // that still run lose their network until the next Up (and Publish). It
-// goes on after an error; what is gone already is success. IPv4 forwarding stays
+// goes on after an error; what is gone already is success. Forwarding stays
 // as it is, since others may rely on it by now.
 func Down(n Network) error {
 	if err := n.check(); err != nil {
@@ -88,7 +102,20 @@ func Down(n Network) error {
 		return err
 	}
 	defer unlock()
-	return errors.Join(deleteCutLinks(n), deleteBridge(n), leaveTable(n))
+	var failed []error
+	if n.bridged() {
+		failed = append(failed, deleteCutLinks(n))
+	}
+	if n.bridged() && !n.Foreign {
+		failed = append(failed, deleteOwn(n, n.Link))
+	}
+	if n.VLAN != 0 {
+		failed = append(failed, deleteOwn(n, vlanLink(n)))
+	}
+	if n.Routed() {
+		failed = append(failed, leaveTable(n))
+	}
+	return errors.Join(failed...)
 }
 
 func leaveTable(n Network) error {
@@ -101,29 +128,26 @@ func leaveTable(n Network) error {
 		return nothingIf(errors.Is(err, unix.ENOENT), fmt.Errorf("look up table %s: %w", tableName, err))
 	}
 	bridges, err := conn.GetSetElements(t.bridges)
-	if err != nil {
+	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("list bridges of table %s: %w", tableName, err)
 	}
 	name := string(interfaceName(n.Link))
-	switch {
-	case len(bridges) == 0 || len(bridges) == 1 && string(bridges[0].Key) == name:
+	if len(bridges) == 0 || len(bridges) == 1 && string(bridges[0].Key) == name {
 		conn.DelTable(t.Table)
-	case contains(bridges, name):
-		err = errors.Join(conn.SetDeleteElements(t.bridges, bridgeElements(n)), conn.SetDeleteElements(t.subnets, subnetElements(n)))
+		if err := conn.Flush(); err != nil {
+			return fmt.Errorf("delete table %s: %w", tableName, err)
+		}
+		return nil
 	}
-	if err := errors.Join(err, conn.Flush()); err != nil {
-		return fmt.Errorf("remove %s from table %s: %w", n.Name, tableName, err)
-	}
-	return nil
-}
-
-func contains(elements []nftables.SetElement, key string) bool {
-	for _, element := range elements {
-		if string(element.Key) == key {
-			return true
+	// Each for itself: one that is not there spoils a whole transaction.
+	var failed []error
+	for _, p := range t.elementsOf(n) {
+		err := conn.SetDeleteElements(p.set, p.elements)
+		if err = errors.Join(err, conn.Flush()); err != nil && !errors.Is(err, unix.ENOENT) {
+			failed = append(failed, fmt.Errorf("remove %s from set %s: %w", n.Name, p.set.Name, err))
 		}
 	}
-	return false
+	return errors.Join(failed...)
 }
 
 func nothingIf(gone bool, err error) error {
@@ -133,21 +157,46 @@ func nothingIf(gone bool, err error) error {
 	return err
 }
 
-// IsUp tells whether bridge and table are there: two system calls for the one and
-// four for the other, cheap enough for each start. It does not see a table that
-// somebody has emptied.
+// IsUp tells whether the bridge is there and the table is whole, but for the elements
+// of published ports: a dozen short questions to the kernel, cheap enough for each
+// start. Of a network that the host does not route it tells whether the link is there.
 func IsUp(n Network) (bool, error) {
 	if _, err := linkIndex(n.Link); err != nil {
 		return false, nothingIf(errors.Is(err, unix.ENODEV), err)
 	}
-	conn, err := nftables.New()
+	if !n.Routed() {
+		return true, nil
+	}
+	get, err := openGetter()
 	if err != nil {
-		return false, fmt.Errorf("open nftables: %w", err)
+		return false, err
 	}
-	if _, err := conn.ListTableOfFamily(tableName, nftables.TableFamilyINet); err != nil {
-		return false, nothingIf(errors.Is(err, unix.ENOENT), fmt.Errorf("look up table %s: %w", tableName, err))
+	defer get.Close()
+	missing, err := get.missing(newTable(), n)
+	return missing == "" && err == nil, err
+}
+
+// missing names what the table has not, though it should: "" if there is nothing.
+func (g getter) missing(t table, n Network) (string, error) {
+	for _, c := range t.chains() {
+		uses, err := g.uses(t.Table, c.name)
+		if err != nil {
+			return "", err
+		}
+		if uses < len(c.rules) { // jumps to the chain count, too
+			return "chain " + c.name, nil
+		}
 	}
-	return true, nil
+	for _, p := range t.elementsOf(n) {
+		element, err := g.one(p.set, p.elements[0].Key)
+		if err != nil {
+			return "", err
+		}
+		if element.key == nil {
+			return "set " + p.set.Name, nil
+		}
+	}
+	return "", nil
 }
 
 // lock waits for its turn among the callers of Up and Down on this host.

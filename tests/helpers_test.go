@@ -55,7 +55,7 @@ func settled(t *testing.T, h *host.Host) host.Leftovers {
 		states() { cat /run/cocker/state/*.json 2>/dev/null; }
 		cmp_lines() { [ "$(printf '%s\n' "$1" | sort)" = "$(printf '%s\n' "$2" | sort)" ] || { echo "$3: $2, want: $1"; exit 1; }; }
 		cmp_lines "" "$(ps -e -o comm= | grep '^cocker-[lg]')" processes
-		cmp_lines "$(states | jq -r '.host_interface // empty')" "$(ip -o link show type veth | sed 's/^[0-9]*: //; s/[@:].*//; /^eth0$/d')" links
+		cmp_lines "$(states | jq -r '.host_interface, .joins[]?.host_interface | select(. != null)' | sort -u)" "$(ip -o link show type veth | sed 's/^[0-9]*: //; s/[@:].*//; /^eth0$/d')" links
 		cmp_lines "$(states | jq -r .name)" "$(machinectl list --no-legend | awk '$3 == "cocker" { print $1 }')" machines
 		cmp_lines "" "$(nft list ruleset | grep -w expires)" ports
 		cmp_lines "" "$(systemctl list-units --all --plain --no-legend 'cocker*' | grep activating)" units`)

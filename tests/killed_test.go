@@ -39,7 +39,7 @@ const killOnce = `
 	systemctl reset-failed cocker@victim 2>/dev/null
 	left() { # find and ip complain of what goes while they look
 		exec 2>/dev/null
-		ls -A /run/cocker/state /run/cocker/networks/cocker0/by-name /run/cocker/networks/cocker0/by-address | grep -v '^/\|^$'
+		ls -A /run/cocker/state /run/cocker/networks/*/by-name* /run/cocker/networks/*/by-address | grep -v '^/\|^$'
 		nft list map inet cocker ports4 | grep 'elements'
 		ip -o link show type veth up | grep -v eth0
 		findmnt -n | grep -i 'cocker.*overlay\|/run/cocker'
@@ -74,7 +74,10 @@ ExecStopPost=
 ExecStopPost=-/usr/local/bin/killer /run/kill-cleanup /usr/libexec/cocker/cocker-launch cleanup %i
 `, 0o644)
 		defer h.MustRun(t, "rm -r /etc/systemd/system/cocker@victim.service.d /usr/local/bin/killer; systemctl daemon-reload")
-		declare(t, h, map[string]string{"victim": "image = 'demo'\n[network]\nports = ['8080:80']\n"})
+		h.WriteFile(t, "/etc/cocker/networks/back.toml", "subnets = ['10.91.0.0/24']\n", 0o644)
+		declare(t, h, map[string]string{"victim": "image = 'demo'\n[network]\nname = 'cocker0'\nports = ['8080:80']\n[[network.join]]\nname = 'back'\n"})
+		h.MustRun(t, "systemctl start cocker@victim && systemctl stop cocker@victim")
+		defer removeNetwork(t, h, "back")
 		before := settled(t, h)
 		// One process more dies by SIGKILL: the one that a user namespace is made with.
 		if kills := killEverywhere(t, h, "/run/kill-start", 1); kills < 60 {
