@@ -177,20 +177,24 @@ func eachLink(n Network, do func(netlink.Link) error) error {
 	return errors.Join(failed...)
 }
 
-// listLinks asks again when links have come or gone between two parts of the answer,
-// as they do wherever containers start and stop: the kernel then marks it as possibly
+func listLinks() ([]netlink.Link, error) {
+	links, err := whole(netlink.LinkList)
+	if err != nil {
+		return nil, fmt.Errorf("list links: %w", err)
+	}
+	return links, nil
+}
+
+// whole asks again when something has come or gone between two parts of the answer,
+// as links do wherever containers start and stop: the kernel then marks it as possibly
 // incomplete (NLM_F_DUMP_INTR, "Dump consistency" in
 // Documentation/userspace-api/netlink/intro.rst).
-func listLinks() ([]netlink.Link, error) {
+func whole[T any](list func() ([]T, error)) ([]T, error) {
 	for {
-		links, err := netlink.LinkList()
-		if errors.Is(err, netlink.ErrDumpInterrupted) {
-			continue
+		all, err := list()
+		if !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return all, err
 		}
-		if err != nil {
-			return nil, fmt.Errorf("list links: %w", err)
-		}
-		return links, nil
 	}
 }
 

@@ -225,7 +225,7 @@ func serve(t testing.TB, netns int, protocol config.Protocol, address string) {
 }
 
 func serveTCP(t testing.TB, address string) error {
-	listener, err := net.Listen("tcp4", address)
+	listener, err := net.Listen("tcp"+only4(address), address)
 	if err != nil {
 		return err
 	}
@@ -244,7 +244,7 @@ func serveTCP(t testing.TB, address string) error {
 }
 
 func serveUDP(t testing.TB, address string) error {
-	conn, err := net.ListenPacket("udp4", address)
+	conn, err := net.ListenPacket("udp"+only4(address), address)
 	if err != nil {
 		return err
 	}
@@ -262,15 +262,22 @@ func serveUDP(t testing.TB, address string) error {
 	return nil
 }
 
+// only4: an address of IPv4 is that, and one without is of both.
+func only4(address string) string {
+	if strings.HasPrefix(address, ":") || strings.HasPrefix(address, "[") {
+		return ""
+	}
+	return "4"
+}
+
 func host(address net.Addr) string {
-	text, _, _ := net.SplitHostPort(address.String())
-	return text
+	return netip.MustParseAddrPort(address.String()).Addr().Unmap().String()
 }
 
 // ask connects from the namespace and returns the address the server saw.
 func ask(netns int, protocol config.Protocol, address string, patience time.Duration) (seen string, err error) {
 	err = inNamespace(netns, func() error {
-		conn, err := net.DialTimeout(string(protocol)+"4", address, patience)
+		conn, err := net.DialTimeout(string(protocol), address, patience)
 		if err != nil {
 			return err
 		}

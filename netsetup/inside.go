@@ -26,6 +26,9 @@ type insideLink struct {
 	lease  Lease
 	routes bool // has the default routes
 	netns  int  // descriptor
+	// noNeighbours: the link finds its way without asking for addresses: ipvlan in the
+	// modes l3 and l3s (Documentation/networking/ipvlan.rst).
+	noNeighbours bool
 }
 
 // check keeps names away that are directories of their own below
@@ -74,8 +77,13 @@ func (l insideLink) addRoutes(index int) error {
 		if !gateway.IsValid() {
 			continue
 		}
-		if err := addDefaultRoute(index, gateway); err != nil {
-			return err
+		route := &netlink.Route{LinkIndex: index, Gw: gateway.AsSlice(), Protocol: unix.RTPROT_STATIC}
+		if l.noNeighbours {
+			everything := netip.PrefixFrom(gateway, 0).Masked()
+			route.Gw, route.Dst, route.Scope = nil, ipNet(everything), netlink.SCOPE_LINK
+		}
+		if err := netlink.RouteReplace(route); err != nil {
+			return fmt.Errorf("add default route via %s: %w", gateway, err)
 		}
 	}
 	return nil
@@ -141,12 +149,14 @@ func addAddress(index int, address netip.Prefix) error {
 	return nil
 }
 
-func addDefaultRoute(index int, gateway netip.Addr) error {
-	route := &netlink.Route{LinkIndex: index, Gw: gateway.AsSlice(), Protocol: unix.RTPROT_STATIC}
-	if err := netlink.RouteReplace(route); err != nil {
-		return fmt.Errorf("add default route via %s: %w", gateway, err)
+// prefixOf is the other way round of ipNet.
+func prefixOf(n *net.IPNet) (netip.Prefix, bool) {
+	if n == nil {
+		return netip.Prefix{}, false
 	}
-	return nil
+	address, ok := netip.AddrFromSlice(n.IP)
+	bits, _ := n.Mask.Size()
+	return netip.PrefixFrom(address.Unmap(), bits), ok
 }
 
 func ipNet(prefix netip.Prefix) *net.IPNet {

@@ -151,11 +151,17 @@ func (l leases) makeDirectories() error {
 }
 
 func (l leases) acquire(container string, join config.Join) (v4, v6 netip.Addr, err error) {
+	if join.Address6.IsValid() && !l.network.V6.valid() {
+		return v4, v6, fmt.Errorf("address6 %s: the network has no IPv6", join.Address6)
+	}
 	if err := l.makeDirectories(); err != nil {
 		return v4, v6, err
 	}
 	fixed := join.Address
 	if !l.network.V4.valid() {
+		if fixed.IsValid() {
+			return v4, v6, fmt.Errorf("address %s: the network has no IPv4", fixed)
+		}
 		fixed = join.Address6
 	}
 	if fixed.IsValid() {
@@ -244,9 +250,6 @@ func (l leases) claimPair(container string, first, fixed6 netip.Addr) (v4, v6 ne
 		return v4, first, b.claimFixed(container, first)
 	}
 	if err := b.claimFixed(container, first); err != nil || !l.network.V6.valid() {
-		if err == nil && fixed6.IsValid() {
-			err = fmt.Errorf("address6 %s: the network has no IPv6", fixed6)
-		}
 		return first, v6, err
 	}
 	second := fixed6

@@ -245,3 +245,126 @@ func BenchmarkLease(b *testing.B) {
 		}
 	}
 }
+
+func TestLeaseOfBothFamilies(t *testing.T) {
+	dir, n := t.TempDir(), testNetwork("dual", "10.89.1.0/24", "fd00:1::/64")
+	n.V4.First, n.V4.Last = netip.MustParseAddr("10.89.1.100"), netip.MustParseAddr("10.89.1.101")
+	acquire := func(container, v4, v6 string) (Lease, error) {
+		var join config.Join
+		if v4 != "" {
+			join.Address = netip.MustParseAddr(v4)
+		}
+		if v6 != "" {
+			join.Address6 = netip.MustParseAddr(v6)
+		}
+		return Acquire(dir, n, container, join)
+	}
+	for _, test := range []struct{ container, v4, v6, want4, want6, says string }{
+		{"fixed4", "10.89.1.5", "", "10.89.1.5/24", "fd00:1::5/64", ""},
+		{"both", "10.89.1.6", "fd00:1::beef", "10.89.1.6/24", "fd00:1::beef/64", ""},
+		{"late", "10.89.1.7", "fd00:1::beef", "", "", "by container both"},
+		{"squats", "10.89.1.8", "fd00:1::64", "10.89.1.8/24", "fd00:1::64/64", ""}, // .100's
+		{"leased", "", "", "10.89.1.101/24", "fd00:1::65/64", ""},
+		{"none", "", "", "", "", "no free address"},
+		{"gateway", "10.89.1.9", "fd00:1::1", "", "", "no address for a container"},
+		{"outside", "10.89.1.9", "fd00:2::9", "", "", "no address for a container"},
+	} {
+		lease, err := acquire(test.container, test.v4, test.v6)
+		if test.says != "" {
+			if err == nil || !strings.Contains(err.Error(), test.says) {
+				t.Errorf("%s: %v, want %q", test.container, err, test.says)
+			}
+			if err := Release(dir, n, test.container); err != nil {
+				t.Error(err)
+			}
+			continue
+		}
+		if err != nil || lease.V4.String() != test.want4 || lease.V6.String() != test.want6 || lease.Gateway6 != n.V6.Gateway {
+			t.Errorf("%s: %+v, %v", test.container, lease, err)
+		}
+	}
+	if again, err := acquire("leased", "", ""); err != nil || again.V4.Addr().String() != "10.89.1.101" {
+		t.Errorf("again: %+v, %v", again, err)
+	}
+	for _, container := range []string{"fixed4", "both", "squats", "leased"} {
+		if err := Release(dir, n, container); err != nil {
+			t.Error(err)
+		}
+	}
+	left, err := filepath.Glob(filepath.Join(dir, "dual", "*", "*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
+func TestLeaseOfIPv6Alone(t *testing.T) {
+	dir, n := t.TempDir(), testNetwork("six", "fd00:6::/64")
+	lease, err := Acquire(dir, n, "web", config.Join{})
+	if err != nil || lease.V4.IsValid() || !n.V6.Prefix.Contains(lease.V6.Addr()) || lease.Address() != lease.V6.Addr() {
+		t.Fatalf("%+v, %v", lease, err)
+	}
+	fixed, err := Acquire(dir, n, "web", config.Join{Address6: netip.MustParseAddr("fd00:6::7")})
+	if err != nil || fixed.V6.String() != "fd00:6::7/64" {
+		t.Errorf("fixed: %+v, %v", fixed, err)
+	}
+	if _, err := Acquire(dir, n, "db", config.Join{Address6: netip.MustParseAddr("fd00:6::7")}); !errors.Is(err, ErrAddressTaken) {
+		t.Errorf("taken: %v", err)
+	}
+	if _, err := Acquire(dir, n, "db", config.Join{Address: netip.MustParseAddr("10.0.0.7")}); err == nil {
+		t.Error("an IPv4 address in a network of IPv6 is taken")
+	}
+}
+
+// Somebody removes the directory under running containers.
+func TestRestore(t *testing.T) {
+	dir, n := t.TempDir(), testNetwork("dual", "10.89.1.0/24", "fd00:1::/64")
+	lease, err := Acquire(dir, n, "web", config.Join{Address6: netip.MustParseAddr("fd00:1::beef")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(dir, n.Name)); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := Restore(dir, n, "web", lease); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantHolder(t, dir, n, lease.V4.Addr(), "web")
+	wantHolder(t, dir, n, lease.V6.Addr(), "web")
+	if err := Restore(dir, n, "thief", lease); !errors.Is(err, ErrAddressTaken) {
+		t.Errorf("Restore of another's: %v", err)
+	}
+	if err := Release(dir, n, "web"); err != nil {
+		t.Error(err)
+	}
+	wantLeases(t, dir, n)
+}
+
+// A /16 fills up without rows of leases that each new one has to walk along: the tries
+// that a lease takes depend on how full the subnet is, not on how many there are.
+func TestProbesStayFew(t *testing.T) {
+	subnet := Default().V4
+	first := subnet.number(subnet.First)
+	count := subnet.number(subnet.Last) - first + 1
+	taken := make([]bool, count)
+	tries, leased := 0, 0
+	for i := range 65000 {
+		start, step := sequence(fmt.Sprint("container-", i), count)
+		for j := range count {
+			place := (start + j*step) % count
+			tries++
+			if !taken[place] {
+				taken[place] = true
+				leased++
+				break
+			}
+		}
+		if leased == 32000 && tries > 2*leased {
+			t.Errorf("half full: %d tries for %d leases", tries, leased)
+		}
+	}
+	if leased != 65000 || tries > 10*leased {
+		t.Errorf("%d tries for %d leases", tries, leased)
+	}
+}

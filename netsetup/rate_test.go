@@ -3,7 +3,6 @@ package netsetup
 import (
 	"io"
 	"net"
-	"net/netip"
 	"os/exec"
 	"strings"
 	"testing"
@@ -23,7 +22,7 @@ const (
 func TestRate(t *testing.T) {
 	n := up(t)
 	b := attach(t, n, "limited")
-	link := hostLinks(b.name)[0]
+	link := hostLinks(n.Name, b.name, 0)[0]
 	t.Cleanup(func() { setRate(t, link, 0, 0) })
 	setRate(t, link, 20*mbit, 40*mbit)
 	assertRate(t, "sent", 20*mbit, transfer(t, b, 4<<20, true))
@@ -46,7 +45,7 @@ func TestRate(t *testing.T) {
 func TestSlowRate(t *testing.T) {
 	n := up(t)
 	b := attach(t, n, "slow")
-	link := hostLinks(b.name)[0]
+	link := hostLinks(n.Name, b.name, 0)[0]
 	t.Cleanup(func() { setRate(t, link, 0, 0) })
 	setRate(t, link, mbit, mbit)
 	assertRate(t, "sent", mbit, transfer(t, b, 256<<10, true))
@@ -56,7 +55,7 @@ func TestSlowRate(t *testing.T) {
 func TestRateOfOneDirection(t *testing.T) {
 	n := up(t)
 	b := attach(t, n, "oneway")
-	link := hostLinks(b.name)[0]
+	link := hostLinks(n.Name, b.name, 0)[0]
 	t.Cleanup(func() { setRate(t, link, 0, 0) })
 	setRate(t, link, 0, 20*mbit)
 	if links := links(t); strings.Contains(links, shaperName(link)) {
@@ -76,13 +75,13 @@ func TestRateIsIdempotent(t *testing.T) {
 	n := up(t)
 	b := newBox(t, "again")
 	var err error
-	if b.lease, err = Acquire(t.TempDir(), n, b.name, netip.Addr{}); err != nil {
+	if b.lease, err = Acquire(t.TempDir(), n, b.name, config.Join{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Attach(n, b.name, b.lease, nil, b.netns); err != nil {
+	if _, err := attachTo(n, b.name, b.lease, nil, b.netns); err != nil {
 		t.Fatal(err)
 	}
-	link := hostLinks(b.name)[0]
+	link := hostLinks(n.Name, b.name, 0)[0]
 	setRate(t, link, mbit, mbit)
 	once := queues(t, link)
 	setRate(t, link, mbit, mbit)
@@ -100,7 +99,7 @@ func TestRateIsIdempotent(t *testing.T) {
 func TestRateRefuses(t *testing.T) {
 	n := up(t)
 	b := attach(t, n, "refused")
-	link := hostLinks(b.name)[0]
+	link := hostLinks(n.Name, b.name, 0)[0]
 	for _, tt := range []struct {
 		link            string
 		egress, ingress uint64

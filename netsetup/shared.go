@@ -102,6 +102,7 @@ func attachShared(n Network, link int, mac net.HardwareAddr, inside insideLink) 
 			return fmt.Errorf("ipvlan has no mode %q", n.Mode)
 		}
 		wanted = &netlink.IPVlan{LinkAttrs: attrs, Mode: mode}
+		inside.noNeighbours = mode != netlink.IPVLAN_MODE_L2
 	}
 	if err = netlink.LinkAdd(wanted); err != nil {
 		return fmt.Errorf("create %s link %s on %s: %w", n.Kind, inside.name, n.Link, kernelLacks(string(n.Kind), err))

@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/google/nftables"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/cocker/cocker/internal/paths"
@@ -52,6 +55,11 @@ func Ensure(n Network) (changes []string, err error) {
 	if !n.bridged() {
 		return changes, ensureParent(n)
 	}
+	if n.Routed() {
+		if err := unique(n); err != nil {
+			return changes, err
+		}
+	}
 	created, err := ensureBridge(n)
 	if created {
 		changes = append(changes, "created bridge "+n.Link)
@@ -77,12 +85,35 @@ func ensureTable(n Network) error {
 	if err := newTable().ensure(batch, n); err != nil {
 		return fmt.Errorf("describe table %s: %w", tableName, err)
 	}
-	err = batch.Flush()
-	if errors.Is(err, unix.EEXIST) {
-		return fmt.Errorf("put %s into table %s: a subnet overlaps that of another network (nft list table inet %[2]s): %[3]w", n.Name, tableName, err)
-	}
-	if err != nil {
+	if err := batch.Flush(); err != nil {
 		return fmt.Errorf("make table %s: %w", tableName, err)
+	}
+	return nil
+}
+
+// unique refuses a subnet that overlaps one of another network of cocker, which is known
+// by its bridge: containers of the one could not be told from those of the other.
+func unique(n Network) error {
+	addresses, err := whole(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
+	if err != nil {
+		return fmt.Errorf("list addresses: %w", err)
+	}
+	for _, a := range addresses {
+		prefix, ok := prefixOf(a.IPNet)
+		if !ok || !slices.ContainsFunc(n.subnets(), func(s Subnet) bool { return s.Prefix.Overlaps(prefix.Masked()) }) {
+			continue
+		}
+		link, err := netlink.LinkByIndex(a.LinkIndex)
+		if notFound(err) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("look up the link of %s: %w", prefix, err)
+		}
+		other, ours := strings.CutPrefix(link.Attrs().Alias, aliasPrefix)
+		if ours && other != n.Name && link.Type() == "bridge" {
+			return fmt.Errorf("network %s: its subnets overlap %s of network %s; choose others", n.Name, prefix.Masked(), other)
+		}
 	}
 	return nil
 }
