@@ -260,3 +260,11 @@ func (l *launcher) sharedMemory() string {
 	}
 	return podPath(l.container.Pod, podShm)
 }
+
+// Owner is whose the leases, links and ports of a container are: its own, or its pod's.
+func (s *State) Owner() string {
+	if s.Pod != "" {
+		return podOwner(s.Pod)
+	}
+	return s.Name
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -73,6 +74,16 @@ type member struct {
 	HostInterface string   `json:"host_interface,omitempty"`
 	Aliases       []string `json:"aliases"`
 	Ports         []string `json:"ports"`
+
+	owner     string // of the ports: the container, or its pod
+	published []config.Port
+}
+
+func (m member) lease() netsetup.Lease {
+	lease := netsetup.Lease{}
+	lease.V4, _ = netip.ParsePrefix(m.Address) // the zero value where there is none
+	lease.V6, _ = netip.ParsePrefix(m.Address6)
+	return lease
 }
 
 // collectNetworks finds every network that has a file or a loaded unit, by name.
@@ -116,6 +127,7 @@ func allMembers() (map[string][]member, error) {
 				HostInterface: j.HostInterface, Aliases: append([]string{}, j.Aliases...), Ports: []string{}}
 			if i == 0 {
 				m.Ports = append(m.Ports, config.FormatPorts(state.Ports)...)
+				m.owner, m.published = state.Owner(), state.Ports
 			}
 			members[j.Network] = append(members[j.Network], m)
 		}

@@ -105,7 +105,24 @@ func (n network) check() (found []networkFinding, err error) {
 	for _, f := range findings {
 		found = append(found, networkFinding{n.Name, f.Problem, f.Advice, f.Advice == ""})
 	}
-	return found, err
+	if err != nil || len(found) > 0 && found[0].Repairable { // the ports have gone with the rest
+		return found, err
+	}
+	return append(found, n.unpublished()...), nil
+}
+
+// unpublished are ports of containers that have their first join here.
+func (n network) unpublished() (found []networkFinding) {
+	for _, m := range n.Members {
+		missing, err := netsetup.Unpublished(m.owner, m.lease(), m.published)
+		for _, p := range missing {
+			found = append(found, networkFinding{n.Name, fmt.Sprintf("the port %s of %s is not published any more", p, m.Container), "", true})
+		}
+		if err != nil {
+			found = append(found, networkFinding{Network: n.Name, Problem: err.Error()})
+		}
+	}
+	return found
 }
 
 // overlaps are the problems that only two files together have.
