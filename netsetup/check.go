@@ -4,186 +4,241 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"slices"
+	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/google/nftables"
-	"github.com/mdlayher/netlink"
-	vishvananda "github.com/vishvananda/netlink"
+	"github.com/google/nftables/expr"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/cocker/cocker/config"
 )
 
-// Check tells in sentences what keeps the network, which should be up, from working:
-// what is missing of it, and what of the host's own stands in its way. Nothing is
-// changed.
-func Check(n Network) (findings []string) {
+// Finding is one thing that keeps a network from working.
+type Finding struct {
+	Problem string
+	Advice  string // "": Ensure makes it right
+}
+
+// Check tells what is wrong with a network that should be up: what Ensure would make
+// again, and what rules of others do to it. It changes nothing.
+func Check(n Network) ([]Finding, error) {
 	if err := n.check(); err != nil {
-		return []string{err.Error()}
+		return nil, err
 	}
-	link, err := vishvananda.LinkByName(n.Link)
-	if notFound(err) {
-		return []string{fmt.Sprintf("link %s is missing", n.Link)}
+	found, err := checkLink(n)
+	if err != nil || !n.Routed() {
+		return found, err
 	}
+	found = append(found, checkForwarding(n)...)
+	rules, err := checkTable(n)
+	found = append(found, rules...)
 	if err != nil {
-		return []string{fmt.Sprintf("look up link %s: %v", n.Link, err)}
+		return found, err
 	}
+	foreign, err := checkForeign(n)
+	return append(found, foreign...), err
+}
+
+// checkLink looks at the link, and at the gateway's addresses if they are cocker's.
+func checkLink(n Network) ([]Finding, error) {
+	link, err := netlink.LinkByName(n.Link)
+	switch {
+	case notFound(err) && n.Foreign:
+		return []Finding{{"the bridge " + n.Link + " of the host is missing", "make it, or name another in the network's file"}}, nil
+	case notFound(err):
+		return []Finding{{Problem: "the interface " + n.Link + " is missing"}}, nil
+	case err != nil:
+		return nil, fmt.Errorf("look up link %s: %w", n.Link, err)
+	}
+	var found []Finding
 	if !isUp(link.Attrs()) {
-		findings = append(findings, fmt.Sprintf("link %s is down", n.Link))
-	}
-	if n.bridged() && link.Type() != "bridge" {
-		findings = append(findings, fmt.Sprintf("link %s is no bridge but %s", n.Link, link.Type()))
+		found = append(found, Finding{Problem: "the interface " + n.Link + " is down", Advice: adviceIf(!n.Routed(), "set it up: ip link set "+n.Link+" up")})
 	}
 	if !n.Routed() {
-		return findings
+		return found, nil
 	}
-	return slices.Concat(findings, checkAddresses(n, link), checkTable(n), checkForwarding(n), checkOthersTables(n))
-}
-
-// checkAddresses looks for the gateways, and for links that lead to the same addresses.
-func checkAddresses(n Network, link vishvananda.Link) (findings []string) {
-	own, err := addressesOf(link)
+	if link.Type() != "bridge" {
+		return append(found, Finding{n.Link + " is no bridge but " + link.Type(), "rename that, or the network"}), nil
+	}
+	addresses, err := netlink.AddrList(link, netlink.FAMILY_ALL)
 	if err != nil {
-		return []string{err.Error()}
+		return found, fmt.Errorf("list addresses of %s: %w", n.Link, err)
 	}
-	routes, err := whole(func() ([]vishvananda.Route, error) { return vishvananda.RouteList(nil, vishvananda.FAMILY_ALL) })
-	if err != nil {
-		return []string{fmt.Sprintf("list routes: %v", err)}
-	}
-	for _, s := range n.subnets() {
-		if gateway := s.prefix(s.Gateway); !slices.Contains(own, gateway) {
-			findings = append(findings, fmt.Sprintf("bridge %s does not have the address %s", n.Link, gateway))
-		}
-		for _, route := range routes {
-			to, ok := prefixOf(route.Dst)
-			if ok && to.Bits() > 0 && to.Overlaps(s.Prefix) && route.LinkIndex != link.Attrs().Index {
-				findings = append(findings, fmt.Sprintf("subnet %s overlaps a route of the host to %s; choose another", s.Prefix, to))
-			}
+	for _, subnet := range n.subnets() {
+		want := subnet.prefix(subnet.Gateway).String()
+		if !hasAddress(addresses, want) {
+			found = append(found, Finding{Problem: n.Link + " lacks the gateway's address " + want})
 		}
 	}
-	return findings
+	return found, nil
 }
 
-func checkTable(n Network) []string {
+func adviceIf(given bool, advice string) string {
+	if given {
+		return advice
+	}
+	return ""
+}
+
+func hasAddress(addresses []netlink.Addr, want string) bool {
+	for _, a := range addresses {
+		if a.IPNet.String() == want {
+			return true
+		}
+	}
+	return false
+}
+
+// checkForwarding: somebody may have turned it off again since.
+func checkForwarding(n Network) (found []Finding) {
+	if n.Internal {
+		return nil
+	}
+	for _, f := range []struct {
+		wanted bool
+		family string
+		key    string
+	}{
+		{n.V4.valid(), "IPv4", "net/ipv4/ip_forward"},
+		{n.V6.valid(), "IPv6", "net/ipv6/conf/all/forwarding"},
+	} {
+		value, err := os.ReadFile(filepath.Join("/proc/sys", f.key))
+		if f.wanted && err == nil && strings.TrimSpace(string(value)) == "0" {
+			found = append(found, Finding{Problem: fmt.Sprintf("%s forwarding is off (%s=0): the containers reach nothing outside, and no published port reaches them",
+				f.family, strings.ReplaceAll(f.key, "/", "."))})
+		}
+	}
+	return found
+}
+
+// checkTable compares the table with what it has to be.
+func checkTable(n Network) ([]Finding, error) {
 	get, err := openGetter()
 	if err != nil {
-		return []string{err.Error()}
+		return nil, err
 	}
 	defer get.Close()
 	missing, err := get.missing(newTable(), n)
-	switch {
-	case err != nil:
-		return []string{err.Error()}
-	case missing != "":
-		return []string{fmt.Sprintf("nft table inet %s is not complete: %s", tableName, missing)}
+	if missing == "" || err != nil {
+		return nil, err
 	}
-	return nil
+	return []Finding{{Problem: fmt.Sprintf("the rules are missing, or some of them (%s of the nft table inet %s): somebody has flushed them", missing, tableName)}}, nil
 }
 
-func checkForwarding(n Network) (findings []string) {
-	if n.Internal {
-		return nil
+// Unpublished are the ports of a container that do not lead to it, though they should.
+func Unpublished(container string, lease Lease, ports []config.Port) (missing []config.Port, err error) {
+	elements, err := openElements()
+	if err != nil {
+		return nil, err
 	}
-	for _, family := range []struct {
-		subnet   Subnet
-		key, say string
-	}{
-		{n.V4, "net/ipv4/ip_forward", "net.ipv4.ip_forward"},
-		{n.V6, "net/ipv6/conf/all/forwarding", "net.ipv6.conf.all.forwarding"},
-	} {
-		if !family.subnet.valid() {
-			continue
-		}
-		if value, err := getSysctl(family.key); err != nil || value == "0" {
-			findings = append(findings, fmt.Sprintf("%s is not 1: packets of containers are not forwarded", family.say))
+	defer elements.Close()
+	for _, p := range ports {
+		for _, b := range elements.bindings(lease, []config.Port{p}) {
+			set, wanted := b.element(container)
+			found, err := elements.one(set, wanted.Key)
+			if err != nil && !errors.Is(err, unix.ENOENT) {
+				return missing, err
+			}
+			if found.owner != container || !bytes.Equal(found.value, wanted.Val) {
+				missing = append(missing, p)
+				break
+			}
 		}
 	}
-	return findings
+	return missing, nil
 }
 
-// checkOthersTables looks for chains of other programs that drop forwarded packets
-// unless one of their rules accepts them, as those of Docker and ufw do. What one table
-// drops no other one can bring back (nft(8), "accept"), and their rules are not ours to
-// change. A chain that has a rule about the bridge is taken for one that knows it.
-func checkOthersTables(n Network) (findings []string) {
-	if n.Internal {
-		return nil
-	}
+// checkForeign finds chains of others that drop what is forwarded unless a rule accepts
+// it, and have none for the network. A packet has to pass the chains of all tables
+// (nft(8), "verdict statement": accept ends one base chain only), so that no rule of
+// ours can let it through.
+func checkForeign(n Network) (found []Finding, err error) {
 	conn, err := nftables.New()
 	if err != nil {
-		return []string{fmt.Sprintf("open nftables: %v", err)}
+		return nil, fmt.Errorf("open nftables: %w", err)
 	}
 	chains, err := conn.ListChains()
 	if err != nil {
-		return []string{fmt.Sprintf("list chains: %v", err)}
+		return nil, fmt.Errorf("list chains: %w", err)
 	}
-	for _, chain := range chains {
-		if chain.Hooknum == nil || *chain.Hooknum != *nftables.ChainHookForward || chain.Table.Name == tableName ||
-			chain.Policy == nil || *chain.Policy != nftables.ChainPolicyDrop || !forwards(n, chain.Table.Family) {
+	for _, c := range chains {
+		dropping := c.Policy != nil && *c.Policy == nftables.ChainPolicyDrop
+		if c.Hooknum == nil || *c.Hooknum != *nftables.ChainHookForward || !dropping || c.Table.Name == tableName || !concerns(c.Table, n) {
 			continue
 		}
-		known, err := mentions(chain.Table, n.Link)
-		switch {
-		case err != nil:
-			findings = append(findings, err.Error())
-		case !known:
-			findings = append(findings, fmt.Sprintf("chain %s of the nft table %s %s drops what is forwarded, and has no rule for %s; %s",
-				chain.Name, familyName(chain.Table.Family), chain.Table.Name, n.Link, remedy(n, chain)))
+		accepted, err := accepts(conn, chains, c.Table, n.Link)
+		if err != nil {
+			return found, err
+		}
+		if !accepted {
+			found = append(found, droppedBy(c, n))
 		}
 	}
-	return findings
+	return found, nil
 }
 
-// forwards tells whether packets of the network pass chains of the family.
-func forwards(n Network, family nftables.TableFamily) bool {
-	switch family {
+func concerns(t *nftables.Table, n Network) bool {
+	switch t.Family {
+	case nftables.TableFamilyINet:
+		return true
 	case nftables.TableFamilyIPv4:
 		return n.V4.valid()
 	case nftables.TableFamilyIPv6:
 		return n.V6.valid()
 	}
-	return family == nftables.TableFamilyINet
+	return false
 }
 
-func familyName(family nftables.TableFamily) string {
-	switch family {
-	case nftables.TableFamilyIPv4:
-		return "ip"
-	case nftables.TableFamilyIPv6:
-		return "ip6"
-	}
-	return "inet"
-}
-
-// remedy is what to do: the chain's own program knows best.
-func remedy(n Network, chain *nftables.Chain) string {
-	if chain.Name != "FORWARD" { // not iptables-nft
-		return fmt.Sprintf("let it accept iifname %[1]s and oifname %[1]s", n.Link)
-	}
-	program := "iptables"
-	if chain.Table.Family == nftables.TableFamilyIPv6 {
-		program = "ip6tables"
-	}
-	return fmt.Sprintf(`with Docker: "%[1]s -I DOCKER-USER -i %[2]s -j ACCEPT" and the same with -o; with ufw: "ufw route allow in on %[2]s" and the same with "out on"`,
-		program, n.Link)
-}
-
-// mentions tells whether a rule or set of the table has the name of the link in it.
-func mentions(t *nftables.Table, link string) (bool, error) {
-	get, err := openGetter()
-	if err != nil {
-		return false, err
-	}
-	defer get.Close()
-	reply, err := get.ask(t, unix.NFT_MSG_GETRULE, netlink.Dump, func(attributes *netlink.AttributeEncoder) {
-		attributes.String(unix.NFTA_RULE_TABLE, t.Name)
-	})
-	if err != nil && !errors.Is(err, unix.ENOENT) {
-		return false, fmt.Errorf("list rules of table %s: %w", t.Name, err)
-	}
-	// A name that is compared in whole has its NUL; one that ends in a wildcard has none.
-	for _, message := range reply {
-		if bytes.Contains(message.Data, append([]byte(link), 0)) {
-			return true, nil
+// accepts tells whether some rule of the table names the interface and accepts.
+func accepts(conn *nftables.Conn, chains []*nftables.Chain, t *nftables.Table, link string) (bool, error) {
+	for _, c := range chains {
+		if c.Table.Name != t.Name || c.Table.Family != t.Family {
+			continue
+		}
+		rules, err := conn.GetRules(t, c)
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			return false, fmt.Errorf("list rules of table %s: %w", t.Name, err)
+		}
+		for _, r := range rules {
+			if acceptsLink(r.Exprs, link) {
+				return true, nil
+			}
 		}
 	}
 	return false, nil
+}
+
+// acceptsLink looks for a comparison with the name, or with what it begins with
+// ("cocker*"), and for the verdict.
+func acceptsLink(exprs []expr.Any, link string) bool {
+	named, accepted, isName := false, false, false
+	for _, e := range exprs {
+		switch e := e.(type) {
+		case *expr.Meta:
+			isName = e.Key == expr.MetaKeyIIFNAME || e.Key == expr.MetaKeyOIFNAME
+		case *expr.Cmp:
+			prefix := len(e.Data) <= len(link) && len(e.Data) > 0 && strings.HasPrefix(link, string(e.Data))
+			if isName && e.Op == expr.CmpOpEq && (prefix || bytes.Equal(e.Data, interfaceName(link))) {
+				named = true
+			}
+		case *expr.Verdict:
+			accepted = e.Kind == expr.VerdictAccept
+		}
+	}
+	return named && accepted
+}
+
+// droppedBy says how the firewall that a chain is of can be told. Docker has a chain for
+// this, and leaves alone what is in it.
+func droppedBy(c *nftables.Chain, n Network) Finding {
+	families := map[nftables.TableFamily]string{nftables.TableFamilyINet: "inet", nftables.TableFamilyIPv4: "ip", nftables.TableFamilyIPv6: "ip6"}
+	family := families[c.Table.Family]
+	finding := Finding{Problem: fmt.Sprintf("the chain %s of the nft table %s %s, which is not cocker's, drops what is forwarded and no rule of it accepts: the containers reach nothing outside",
+		c.Name, family, c.Table.Name)}
+	finding.Advice = fmt.Sprintf("let the firewall that it is of accept what comes from and goes to %s, such as: nft insert rule %s %s %s iifname %[1]s accept, and the same with oifname; with Docker in the chain DOCKER-USER, with ufw by \"ufw route allow in on %[1]s\"",
+		n.Link, family, c.Table.Name, c.Name)
+	return finding
 }
