@@ -118,6 +118,12 @@ func TestSetLimits(t *testing.T) {
 		assertProperties(t, h, "web", map[string]string{"MemoryMax": "infinity", "TasksMax": "99", "CPUWeight": "[not set]", "MainPID": pid})
 		h.MustRun(t, "systemctl restart cocker@web")
 		assertProperties(t, h, "web", map[string]string{"MemoryMax": "infinity", "TasksMax": "99"})
+		h.MustRun(t, "systemctl set-property --runtime cocker@web TasksMax=77")
+		if r := h.Run(t, "cocker set web --tasks-max 55"); r.ExitCode != 1 || !strings.Contains(r.Stderr, "systemctl revert cocker@web.service") {
+			t.Errorf("a limit of set-property: exit status %d: %s", r.ExitCode, r.Stderr)
+		}
+		h.MustRun(t, "systemctl revert cocker@web")
+		assertProperties(t, h, "web", map[string]string{"TasksMax": "55"})
 
 		h.MustRun(t, "cocker run -d --name passing -m 64M demo sleep 1000")
 		h.MustRun(t, "cocker set passing -m 96M --port-add 7777:80")
@@ -125,6 +131,23 @@ func TestSetLimits(t *testing.T) {
 			t.Errorf("a transient container has %s", got)
 		}
 		h.MustRun(t, "cocker rm -f passing")
+	})
+}
+
+// The kernel has a new limit while the container runs, and none that was taken away.
+func TestVMSetLimits(t *testing.T) {
+	onVirtualHost(t, func(t *testing.T, h *host.Host) {
+		start(t, h, "web", commented)
+		const limits = `cd /sys/fs/cgroup$(systemctl show -P ControlGroup cocker@web) && cat memory.max pids.max cpu.weight | xargs`
+		for _, tt := range []struct{ change, want string }{
+			{"-m 128M --tasks-max 99 --cpu-weight 7", "134217728 99 7"},
+			{"resources.memory_max= cpu_weight=", "max 99 100"},
+		} {
+			h.MustRun(t, "cocker set web "+tt.change)
+			if got := h.MustRun(t, limits); got != tt.want {
+				t.Errorf("%s: the kernel has %s, want %s", tt.change, got, tt.want)
+			}
+		}
 	})
 }
 

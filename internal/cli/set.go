@@ -413,8 +413,11 @@ func limitTransient(ctx context.Context, old, wanted *config.Container) (later [
 	}
 	defer m.Close()
 	u, err := unitOf(ctx, m, wanted.Name)
-	if err != nil || u.Name == units.Service(wanted.Name) {
+	if err != nil {
 		return nil, err
+	}
+	if u.Name == units.Service(wanted.Name) {
+		return nil, outranked(u, limitsOf(old), limitsOf(wanted))
 	}
 	kind := scope.Service
 	if u.Name == units.Scope(wanted.Name) {
@@ -436,6 +439,22 @@ func limitTransient(ctx context.Context, old, wanted *config.Container) (later [
 		return later, nil
 	}
 	return later, m.SetProperties(ctx, kind, u.Name, directives)
+}
+
+// outranked tells of limits of "systemctl set-property", which count before those that
+// have changed in the file.
+func outranked(u scope.Unit, before, after []scope.Directive) error {
+	for _, l := range slices.Concat(before, after) {
+		if slices.Contains(before, l) && slices.Contains(after, l) {
+			continue
+		}
+		for _, dir := range paths.ControlDirs() {
+			if dropIn := filepath.Join(dir, units.DropInDir(u.Name), "50-"+l.Key+".conf"); slices.Contains(u.DropIns, dropIn) {
+				return fmt.Errorf("the file is written, but %s, made by \"systemctl set-property\", counts before it; \"systemctl revert %s\" removes all of those", dropIn, u.Name)
+			}
+		}
+	}
+	return nil
 }
 
 // limitsOf are the directives that the keys of [resources] become.
