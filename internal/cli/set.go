@@ -182,21 +182,31 @@ func emptying(empty func(*config.Container), set func(*config.Container, string)
 	}
 }
 
-// replacingKey removes what a directive had before its first value.
+// replacingKey puts a directive's values in the place of those it had.
 func replacingKey(section string, add func(*config.Container, string) error) func(*config.Container, string) error {
 	var begun []string
 	return func(c *config.Container, v string) error {
-		key, _, _ := strings.Cut(v, "=")
-		key = strings.ToLower(key)
-		if !slices.Contains(begun, key) {
-			begun = append(begun, key)
-			list := &c.Unit
-			if section == "service" {
-				list = &c.Service
-			}
-			*list = slices.DeleteFunc(*list, func(d config.Directive) bool { return strings.EqualFold(d.Key, key) })
+		list := &c.Unit
+		if section == "service" {
+			list = &c.Service
 		}
-		return add(c, v)
+		key, _, _ := strings.Cut(v, "=")
+		same := func(d config.Directive) bool { return strings.EqualFold(d.Key, key) }
+		at := slices.IndexFunc(*list, same)
+		if first := !slices.Contains(begun, strings.ToLower(key)); first {
+			begun = append(begun, strings.ToLower(key))
+			*list = slices.DeleteFunc(*list, same)
+		} else if at >= 0 {
+			for at < len(*list) && same((*list)[at]) {
+				at++
+			}
+		}
+		if err := add(c, v); err != nil || at < 0 {
+			return err
+		}
+		last := len(*list) - 1
+		*list = slices.Insert((*list)[:last:last], at, (*list)[last])
+		return nil
 	}
 }
 
