@@ -32,7 +32,11 @@ func Check(n Network) ([]Finding, error) {
 	if err != nil || !n.Routed() {
 		return found, err
 	}
-	found = append(found, checkForwarding(n)...)
+	overlapping, err := checkRoutes(n)
+	if err != nil {
+		return found, err
+	}
+	found = append(append(found, overlapping...), checkForwarding(n)...)
 	rules, err := checkTable(n)
 	found = append(found, rules...)
 	if err != nil {
@@ -71,6 +75,27 @@ func checkLink(n Network) ([]Finding, error) {
 		want := subnet.prefix(subnet.Gateway).String()
 		if !hasAddress(addresses, want) {
 			found = append(found, Finding{Problem: n.Link + " lacks the gateway's address " + want})
+		}
+	}
+	return found, nil
+}
+
+// checkRoutes looks for routes of the host to a part of the network, over other links.
+func checkRoutes(n Network) (found []Finding, err error) {
+	routes, err := whole(func() ([]netlink.Route, error) { return netlink.RouteList(nil, netlink.FAMILY_ALL) })
+	if err != nil {
+		return nil, fmt.Errorf("list routes: %w", err)
+	}
+	own, err := linkIndex(n.Link)
+	if err != nil && !errors.Is(err, unix.ENODEV) {
+		return nil, err
+	}
+	for _, route := range routes {
+		to, ok := prefixOf(route.Dst)
+		for _, s := range n.subnets() {
+			if ok && to.Bits() > 0 && to.Overlaps(s.Prefix) && route.LinkIndex != own {
+				found = append(found, Finding{fmt.Sprintf("the subnet %s overlaps a route of the host to %s", s.Prefix, to), "give the network another subnet"})
+			}
 		}
 	}
 	return found, nil

@@ -1,6 +1,6 @@
 // Package netsetup owns what cocker changes in the network of the host: the
 // bridge of a network, the nft table "cocker", the leases of addresses, and for
-// each container a veth pair and its published ports. It is the only package
+// each container its links and its published ports. It is the only package
 // that speaks netlink; of cocker it imports config and internal/paths.
 //
 // Nothing here has to stay alive. What a network looks like is a desired state

@@ -56,33 +56,37 @@ func (g getter) all(set *nftables.Set) ([]owned, error) {
 	return g.request(set, netlink.Dump, func(*netlink.AttributeEncoder) {})
 }
 
-// uses counts the rules of a chain and the jumps to it (NFTA_CHAIN_USE); -1: there is
-// no such chain.
-func (g getter) uses(t *nftables.Table, chain string) (int, error) {
-	reply, err := g.ask(t, unix.NFT_MSG_GETCHAIN, 0, func(attributes *netlink.AttributeEncoder) {
-		attributes.String(unix.NFTA_CHAIN_TABLE, t.Name)
-		attributes.String(unix.NFTA_CHAIN_NAME, chain)
-	})
-	if errors.Is(err, unix.ENOENT) {
-		return -1, nil
-	}
+// uses counts the rules of each chain of the table and the jumps to it
+// (NFTA_CHAIN_USE). To ask for all chains of the family at once is faster than for each.
+func (g getter) uses(t *nftables.Table) (map[string]int, error) {
+	reply, err := g.ask(t, unix.NFT_MSG_GETCHAIN, netlink.Dump, func(*netlink.AttributeEncoder) {})
 	if err != nil {
-		return 0, fmt.Errorf("ask for chain %s: %w", chain, err)
+		return nil, fmt.Errorf("list chains: %w", err)
 	}
-	uses := -1
+	uses := map[string]int{}
 	for _, message := range reply {
 		if len(message.Data) < 4 {
 			continue
 		}
 		attributes, err := netlink.NewAttributeDecoder(message.Data[4:])
 		if err != nil {
-			return 0, fmt.Errorf("decode chain %s: %w", chain, err)
+			return nil, fmt.Errorf("decode chains: %w", err)
 		}
 		attributes.ByteOrder = binary.BigEndian
+		var table, name string
+		var count int
 		for attributes.Next() {
-			if attributes.Type() == unix.NFTA_CHAIN_USE {
-				uses = int(attributes.Uint32())
+			switch attributes.Type() {
+			case unix.NFTA_CHAIN_TABLE:
+				table = attributes.String()
+			case unix.NFTA_CHAIN_NAME:
+				name = attributes.String()
+			case unix.NFTA_CHAIN_USE:
+				count = int(attributes.Uint32())
 			}
+		}
+		if table == t.Name {
+			uses[name] = count
 		}
 	}
 	return uses, nil

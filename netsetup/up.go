@@ -189,7 +189,7 @@ func nothingIf(gone bool, err error) error {
 }
 
 // IsUp tells whether the bridge is there and the table is whole, but for the elements
-// of published ports: a dozen short questions to the kernel, cheap enough for each
+// of published ports: a handful of short questions to the kernel, cheap enough for each
 // start. Of a network that the host does not route it tells whether the link is there.
 func IsUp(n Network) (bool, error) {
 	if _, err := linkIndex(n.Link); err != nil {
@@ -209,12 +209,12 @@ func IsUp(n Network) (bool, error) {
 
 // missing names what the table has not, though it should: "" if there is nothing.
 func (g getter) missing(t table, n Network) (string, error) {
+	uses, err := g.uses(t.Table)
+	if err != nil {
+		return "", err
+	}
 	for _, c := range t.chains() {
-		uses, err := g.uses(t.Table, c.name)
-		if err != nil {
-			return "", err
-		}
-		if uses < len(c.rules) { // jumps to the chain count, too
+		if uses[c.name] < len(c.rules) { // jumps to the chain count, too
 			return "chain " + c.name, nil
 		}
 	}
