@@ -106,7 +106,7 @@ func TestEditRefuses(t *testing.T) {
 // else, and no comment is lost but those of what is removed.
 func TestRandomEdits(t *testing.T) {
 	refused := 0
-	const rounds = 20_000
+	const rounds = 8_000
 	for seed := range uint64(rounds) {
 		r := rand.New(rand.NewPCG(seed, 6))
 		w := &textWriter{rand: r}
