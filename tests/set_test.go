@@ -156,7 +156,7 @@ func TestSetRate(t *testing.T) {
 	onCleanHost(t, func(t *testing.T, h *host.Host) {
 		importTools(t, h)
 		start(t, h, "quick", "images = ['demo', 'tools:1']\ncommand = ['socat', 'TCP-LISTEN:9,fork,reuseaddr', 'SYSTEM:head -c 4194304 /dev/zero']\n[network]\nports = ['9090:9']\n")
-		if got := rateOf(t, h); got < 100 {
+		if got := rateOf(t, h); got < 30 {
 			t.Errorf("without a limit: %d Mbit/s", got)
 		}
 		for range 2 {
@@ -170,7 +170,7 @@ func TestSetRate(t *testing.T) {
 			t.Errorf("after a restart: %d Mbit/s, want 16", got)
 		}
 		h.MustRun(t, `cocker set quick --egress-max ""`)
-		if got := rateOf(t, h); got < 100 {
+		if got := rateOf(t, h); got < 30 {
 			t.Errorf("without a limit again: %d Mbit/s", got)
 		}
 		if got := h.MustRun(t, "ip -o link | grep -c cq- || :; tc qdisc show | grep -c tbf || :"); got != "0\n0" {
@@ -187,7 +187,10 @@ func TestSetRate(t *testing.T) {
 func rateOf(t *testing.T, h *host.Host) int {
 	t.Helper()
 	h.WaitFor(t, eventually, "the server to listen", "socat -u TCP:127.0.0.1:9090 - | head -c 1 | grep -qz . || socat -T5 -u TCP:127.0.0.1:9090 - | head -c1 | wc -c | grep -q 1")
-	text := h.MustRun(t, `begin=$(date +%s%N); n=$(socat -u TCP:127.0.0.1:9090 - | wc -c); end=$(date +%s%N); [ "$n" = 4194304 ] && echo $((n * 8000 / (end - begin)))`)
+	// From the first byte on: on a busy machine it takes a while until two processes have started.
+	text := h.MustRun(t, `socat -u TCP:127.0.0.1:9090 - | {
+		dd bs=1 count=1 status=none >/dev/null; begin=$(date +%s%N); n=$(wc -c); end=$(date +%s%N)
+		[ "$n" = 4194303 ] && echo $((n * 8000 / (end - begin))); }`)
 	rate, err := strconv.Atoi(text)
 	if err != nil {
 		t.Fatal(err)
@@ -254,7 +257,7 @@ func TestSetVendorFile(t *testing.T) {
 		if got := h.MustRun(t, "cat /etc/cocker/containers/vendor.toml.d/50-set.toml"); got != "[network]\nports = [\"8080:80\"]\n\n[resources]\nmemory_max = \"80M\"" {
 			t.Errorf("the drop-in is\n%s", got)
 		}
-		setRefused(t, h, "belongs to a package", "vendor", "command=")
+		setRefused(t, h, "belongs to a package", "vendor", "tasks_max=")
 	})
 }
 
