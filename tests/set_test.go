@@ -50,7 +50,8 @@ func TestSetPorts(t *testing.T) {
 	onCleanHost(t, func(t *testing.T, h *host.Host) {
 		start(t, h, "web", commented)
 		pid := mainPID(t, h, "web")
-		h.MustRun(t, get+"; chown 7:8 /etc/cocker/containers/web.toml; chmod 640 /etc/cocker/containers/web.toml", "127.0.0.1:8080")
+		h.MustRun(t, "chown 7:8 /etc/cocker/containers/web.toml; chmod 640 /etc/cocker/containers/web.toml")
+		h.MustRun(t, get, "127.0.0.1:8080")
 		page := h.MustRun(t, getOnce, "127.0.0.1:8080")
 		h.MustRun(t, "cocker set web --port-add 8083:80 --port-rm 8081")
 		want := strings.Replace(commented, "'127.0.0.1:8081:80'", "'8083:80'", 1)
