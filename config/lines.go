@@ -62,11 +62,15 @@ func showPath(path []any) string {
 // indexer scans valid TOML and notes the line where each key and each element
 // of an array begins.
 type indexer struct {
-	text   string
-	pos    int
-	line   int
+	text string
+	pos  int
+	line int
+
+	lastPart int // where the last part of the latest key begins
+
 	lines  map[string]int
 	tables map[string]int // arrays of tables: how many so far
+	places *places        // nil: not asked for
 }
 
 func (x *indexer) document() {
@@ -82,7 +86,7 @@ func (x *indexer) document() {
 
 // header reads [a.b] or [[a.b]] and gives the path of the table it opens.
 func (x *indexer) header() []any {
-	line := x.line
+	line, start := x.line, x.pos
 	isArray := strings.HasPrefix(x.text[x.pos:], "[[")
 	for x.peek() == '[' {
 		x.next()
@@ -100,6 +104,7 @@ func (x *indexer) header() []any {
 	}
 	path = x.intoArray(path)
 	x.note(path, line)
+	x.places.heading(path, start, x.pos)
 	return path
 }
 
@@ -113,15 +118,18 @@ func (x *indexer) intoArray(path []any) []any {
 
 func (x *indexer) keyValue(prefix []any) {
 	path := append([]any(nil), prefix...)
-	line := x.line
+	line, start := x.line, x.pos
 	for _, part := range x.key() {
 		path = append(path, part)
 		x.note(path, line)
 	}
+	place := x.places.begin(path, start, x.lastPart, x.pos)
 	x.spaces()
 	x.next() // "="
 	x.spaces()
+	value := x.pos
 	x.value(path)
+	x.places.end(place, value, x.pos)
 }
 
 // note keeps the first line of a path: that of its own header or key, or else
@@ -137,6 +145,7 @@ func (x *indexer) key() []string {
 	var parts []string
 	for {
 		x.spaces()
+		x.lastPart = x.pos
 		parts = append(parts, x.keyPart())
 		x.spaces()
 		if x.peek() != '.' {
@@ -176,7 +185,9 @@ func (x *indexer) value(path []any) {
 		for i := 0; x.more(']'); i++ {
 			element := append(path[:len(path):len(path)], i)
 			x.note(element, x.line)
+			start := x.pos
 			x.value(element)
+			x.places.element(path, start, x.pos)
 		}
 	case '{':
 		x.next()

@@ -239,6 +239,17 @@ func resourceDirectives() []resourceDirective {
 	}
 }
 
+// ResourceKey is the key that becomes a directive, as resources.memory_max becomes
+// MemoryMax; "" if none does.
+func ResourceKey(directive string) string {
+	for _, r := range resourceDirectives() {
+		if r.directive == directive {
+			return "resources." + r.key
+		}
+	}
+	return ""
+}
+
 // checkResources refuses a limit that is set in two ways: which one counts would
 // be a matter of luck.
 func (b *builder) checkResources(entries []*entry) {

@@ -21,6 +21,11 @@ func Cleanup(container string) error {
 	if err := config.ValidName(container); err != nil {
 		return err
 	}
+	adjusted, err := lockState(container)
+	if err != nil {
+		return err
+	}
+	defer closeLock(adjusted)
 	lock, err := lockData(container, false)
 	switch {
 	case errors.Is(err, errLocked):

@@ -19,6 +19,7 @@ type Connection struct {
 	HostInterface string        `json:"host_interface,omitempty"`
 	Ports         []config.Port `json:"ports,omitempty"` // with the host's ports that were chosen
 	Joins         []JoinState   `json:"joins,omitempty"`
+	Rates
 }
 
 // JoinState is the part in one network.
@@ -53,6 +54,7 @@ type connector struct {
 	owner    string // whose leases, links and ports they are
 	joins    []config.Join
 	ports    []config.Port
+	rates    Rates
 	state    *Connection
 	write    func() error // keeps the state: before there is anything that it has to name
 	networks []netsetup.Network
@@ -70,7 +72,7 @@ func (c *connector) lend() error {
 		c.networks = append(c.networks, network)
 		c.state.Joins = append(c.state.Joins, JoinState{Network: network.Name, Interface: interfaceName(join, i), Aliases: join.Aliases})
 	}
-	c.state.Network, c.state.Ports = c.networks[0].Name, c.ports
+	c.state.Network, c.state.Ports, c.state.Rates = c.networks[0].Name, c.ports, c.rates
 	if err := c.write(); err != nil {
 		return err
 	}
@@ -136,7 +138,10 @@ func (c *connector) attach(netns int) (interfaces []int, err error) {
 		}
 	}
 	c.state.HostInterface = c.state.Joins[0].HostInterface
-	return interfaces, c.write()
+	if err := c.write(); err != nil {
+		return nil, err
+	}
+	return interfaces, c.state.limitRates(c.rates)
 }
 
 // ensure makes a network again that is not there, or that somebody has flushed.
@@ -151,7 +156,7 @@ func ensure(network netsetup.Network) error {
 // disconnect gives everything back. It frees ports before the address: another container
 // may take the address at once, and must not get this one's ports with it.
 func (c *Connection) disconnect(owner string) error {
-	var errs []error
+	errs := []error{c.freeRates()}
 	for i, join := range c.Parts() {
 		network, ports := leftNetwork(join.Network), c.Ports
 		if i > 0 {

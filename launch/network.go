@@ -21,7 +21,7 @@ import (
 // at random are taken at once: the plan of init tells them.
 func (l *launcher) lend() error {
 	l.connector = &connector{
-		owner: l.container.Name, joins: l.container.Network.Joins, ports: l.container.Network.Ports,
+		owner: l.container.Name, joins: l.container.Network.Joins, ports: l.container.Network.Ports, rates: ratesOf(l.container.Network),
 		state: &l.state.Connection, write: l.state.Write,
 	}
 	err := l.connector.lend()

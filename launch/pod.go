@@ -114,7 +114,7 @@ func podUp(name string) (err error) {
 	if err := state.write(); err != nil {
 		return err
 	}
-	network := connector{owner: podOwner(name), joins: pod.Network.Joins, ports: pod.Network.Ports, state: &state.Connection, write: state.write}
+	network := connector{owner: podOwner(name), joins: pod.Network.Joins, ports: pod.Network.Ports, rates: ratesOf(pod.Network), state: &state.Connection, write: state.write}
 	if pod.Network.Mode == config.NetworkBridge {
 		if err := network.lend(); err != nil {
 			return err

@@ -30,6 +30,7 @@ type manager1 interface {
 	KillUnitWithTarget(ctx context.Context, name string, target sd.Who, signal int32) error
 	ResetFailedUnitContext(ctx context.Context, name string) error
 	ReloadContext(ctx context.Context) error
+	SetUnitPropertiesContext(ctx context.Context, name string, runtime bool, properties ...sd.Property) error
 	ListJobsContext(ctx context.Context) ([]sd.JobStatus, error)
 	ListUnitsByPatternsContext(ctx context.Context, states, patterns []string) ([]sd.UnitStatus, error)
 	GetAllPropertiesContext(ctx context.Context, unit string) (map[string]any, error)
@@ -180,6 +181,19 @@ func (m *Manager) ResetFailed(ctx context.Context, unit string) error {
 func (m *Manager) Reload(ctx context.Context) error {
 	if err := m.conn.ReloadContext(ctx); err != nil {
 		return fmt.Errorf("reload systemd: %w", translate(err))
+	}
+	return nil
+}
+
+// SetProperties gives a loaded unit other values of directives until it ends, as
+// "systemctl set-property --runtime" does.
+func (m *Manager) SetProperties(ctx context.Context, kind Kind, unit string, directives []Directive) error {
+	properties, err := Properties(kind, unit, directives)
+	if err != nil {
+		return err
+	}
+	if err := m.conn.SetUnitPropertiesContext(ctx, unit, true, properties...); err != nil {
+		return fmt.Errorf("set properties of %s: %w", unit, translate(err))
 	}
 	return nil
 }

@@ -74,6 +74,33 @@ func completeFlags(c *cobra.Command) {
 	})
 }
 
+// completeSet offers a container, and then keys.
+func completeSet(c *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+	if len(args) == 0 {
+		return completeContainers(c, args, word)
+	}
+	if strings.Contains(word, "=") {
+		return nil, cobra.ShellCompDirectiveDefault // the value may be a path
+	}
+	var keys []string
+	for _, key := range config.Keys() {
+		keys = append(keys, key+"=")
+	}
+	return keys, noFiles | cobra.ShellCompDirectiveNoSpace
+}
+
+// completePublished offers the ports that the container of the line publishes.
+func completePublished(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) == 0 {
+		return nil, noFiles
+	}
+	c, err := config.Load(paths.ConfigDirs(), args[0])
+	if err != nil {
+		return nil, noFiles
+	}
+	return config.FormatPorts(c.Network.Ports), noFiles
+}
+
 // completePush offers images for both arguments: the second is often the name of
 // another version.
 func completePush(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
