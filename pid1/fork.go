@@ -9,9 +9,9 @@ import (
 )
 
 // repeated is a program that init starts again and again, for as long as the container lives.
-// syscall.ForkExec leaves half a kilobyte of garbage each time, and a collection costs init
-// 0.5 MB for good: a page or two for each size of object (runtime.spanSet, Go 1.26), however
-// little there is to collect. This leaves none.
+// syscall.ForkExec leaves up to half a kilobyte of garbage each time, and the first collections
+// cost init 0.7 MB for good, however little there is to collect: pages for the sets of spans of
+// each size of object, and for mark bits (runtime, spanSet and gcBits, Go 1.26). This leaves none.
 type repeated struct {
 	path       *byte
 	argv, envv []*byte // each ends with nil
