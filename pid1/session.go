@@ -77,8 +77,8 @@ func protectAs(name string) error {
 	return os.WriteFile("/proc/self/comm", []byte(name), 0)
 }
 
-// requestTimeout bounds the wait for the request of a client that has connected. It makes
-// the session's cgroup meanwhile.
+// requestTimeout bounds the wait for the request of a client that has connected, and that
+// makes the session's cgroup meanwhile.
 var requestTimeout = unix.Timeval{Sec: 60}
 
 // receive takes the request.
@@ -151,8 +151,9 @@ func (m *monitor) start() error {
 // SIGKILL.
 const hangUpTimeout = 5 * time.Second
 
-// wait passes on the client's signals until the command has ended. One thread waits for
-// all: each more would cost a session as much as a system call costs a hundred.
+// wait passes on the client's signals until the command has ended. It waits for both in one
+// place: a goroutine for each would take a thread, and to start that takes longer than all
+// that happens here.
 func (m *monitor) wait() {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, unix.SIGTERM, unix.SIGHUP, unix.SIGINT) // init ends what is left of the container
