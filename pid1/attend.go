@@ -71,6 +71,7 @@ func attend() int {
 		fmt.Fprintln(os.Stderr, "cocker-attend:", err)
 		return exitFailed
 	}
+	keepLimit()
 	plan, err := readKept(sessionPlanFD)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "cocker-attend:", err)

@@ -3,7 +3,6 @@ package pid1
 import (
 	"fmt"
 	"os"
-	"runtime"
 	"syscall"
 	"time"
 
@@ -17,22 +16,34 @@ type health struct {
 	judge
 	loop    *loop
 	plan    *handoff.Plan
-	command *command
+	check   *check
 	running string // what the status text says of a container without a check
 	told    string // why it is not healthy yet
-	output  *tail
-	count   int    // of probes
 	ready   bool   // systemd knows that it has been healthy
 	probe   *probe // the one that runs; nil: none does
 	alarm   *alarm // for the next probe, or for the end of this one's time
 	stopped bool
 
+	calls struct { // of its methods, each of which would otherwise be garbage afterwards
+		run, overdue func()
+		ended        func(syscall.WaitStatus)
+	}
+
 	triggered time.Time // the last time that systemd was asked to end it
+}
+
+// check is what probes are made of. A container may have thousands in a day, and none of
+// them leaves garbage (see repeated).
+type check struct {
+	command *command
+	program *repeated
+	output  *tail
+	probe   probe // the last one
 }
 
 // prepareHealth finds out everything about the health command that can go wrong before
 // the container counts as started; nil: there is none.
-func prepareHealth(plan *handoff.Plan) (*command, error) {
+func prepareHealth(plan *handoff.Plan) (*check, error) {
 	if plan.Health == nil {
 		return nil, nil
 	}
@@ -55,15 +66,23 @@ func prepareHealth(plan *handoff.Plan) (*command, error) {
 	if err != nil {
 		return nil, fmt.Errorf("health: %w", err)
 	}
-	return &command{path: path, arguments: plan.Health.Command, environment: environment, identity: id}, nil
+	c := &check{command: &command{path: path, arguments: plan.Health.Command, environment: environment, identity: id}}
+	if c.program, err = newRepeated(path, plan.Health.Command, environment, id); err == nil {
+		c.output, err = newTail()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("health: %w", err)
+	}
+	return c, nil
 }
 
 // watchHealth begins with the probes, if there are any; nil: there are none.
-func watchHealth(plan *handoff.Plan, command *command, loop *loop) *health {
+func watchHealth(plan *handoff.Plan, check *check, loop *loop) *health {
 	if plan.Health == nil {
 		return nil
 	}
-	h := &health{judge: newJudge(plan.Health, time.Now()), loop: loop, plan: plan, command: command, running: statusText(plan.Announce), output: newTail()}
+	h := &health{judge: newJudge(plan.Health, time.Now()), loop: loop, plan: plan, check: check, running: statusText(plan.Announce), alarm: new(alarm)}
+	h.calls.run, h.calls.overdue, h.calls.ended = h.run, h.overdue, h.ended
 	tell(plan, "STATUS="+handoff.StatusNotYet+". "+h.running)
 	h.run()
 	return h
@@ -82,14 +101,14 @@ func (h *health) run() {
 			return
 		}
 	}
-	p, err := startProbe(h.command, h.output, time.Now().Add(h.plan.Health.Timeout))
+	p, err := h.check.start(time.Now().Add(h.plan.Health.Timeout))
 	if err != nil {
 		h.conclude(err.Error())
 		return
 	}
 	h.probe = p
-	h.loop.onEnd(p.pid, h.ended)
-	h.alarm = h.loop.at(p.deadline, h.overdue)
+	h.loop.onEnd(p.pid, h.calls.ended)
+	h.loop.set(h.alarm, p.deadline, h.calls.overdue)
 }
 
 // ended is called when the probe has. What it has left in its process group goes with
@@ -113,7 +132,7 @@ func (h *health) overdue() {
 	p, timeout := h.probe, h.plan.Health.Timeout
 	if !p.excused && time.Since(p.deadline) > timeout {
 		p.excused = true
-		h.alarm = h.loop.at(time.Now().Add(timeout), h.overdue)
+		h.loop.set(h.alarm, time.Now().Add(timeout), h.calls.overdue)
 		return
 	}
 	p.overdue = true
@@ -132,16 +151,8 @@ func (h *health) conclude(reason string) {
 	if changed {
 		h.log(reason)
 	}
-	h.alarm = h.loop.at(now.Add(h.pause()), h.run)
-	if h.count++; h.count%probesOfGarbage == 0 {
-		runtime.GC()
-	}
+	h.loop.set(h.alarm, now.Add(h.pause()), h.calls.run)
 }
-
-// probesOfGarbage is how many probes leave less than 100 kB of garbage, most of it by
-// fork and execve. Left alone it would grow to 1 MiB (see smallHeap), which init would
-// keep; measured after 1000 probes were 1.5 MB of private memory, and 1.8 without this.
-const probesOfGarbage = 100
 
 // message is what systemd is told (sd_notify(3)); "": nothing. The trigger is that of a
 // watchdog: systemd ends the container and does what Restart= says. A container that

@@ -134,7 +134,12 @@ func runProbe(t *testing.T, output *tail, script string) (reason string, p *prob
 	if os.Getuid() != 0 {
 		t.Skip("needs root: init sets the groups of what it starts")
 	}
-	p, err := startProbe(&command{path: "/bin/sh", arguments: []string{"sh", "-c", script}, identity: id}, output, time.Now().Add(time.Minute))
+	c := &check{command: &command{path: "/bin/sh", arguments: []string{"sh", "-c", script}, identity: id}, output: output}
+	var err error
+	if c.program, err = newRepeated(c.command.path, c.command.arguments, nil, id); err != nil {
+		t.Fatal(err)
+	}
+	p, err = c.start(time.Now().Add(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,8 +152,12 @@ func runProbe(t *testing.T, output *tail, script string) (reason string, p *prob
 }
 
 func TestProbe(t *testing.T) {
-	runProbe(t, newTail(), "exit") // the runtime opens what it polls with
-	descriptors, output := openDescriptors(t), newTail()
+	output, err := newTail()
+	if err != nil {
+		t.Fatal(err)
+	}
+	runProbe(t, output, "exit") // the runtime opens what it polls with
+	descriptors := openDescriptors(t)
 	for _, c := range []struct{ script, want string }{
 		{"echo nothing of interest", ""},
 		{"exit 3", "exit status 3"},

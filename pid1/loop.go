@@ -36,9 +36,15 @@ func (l *loop) onEnd(pid int, ended func(syscall.WaitStatus)) { l.children[pid] 
 
 // at has call called once, at a time or soon after it.
 func (l *loop) at(when time.Time, call func()) *alarm {
-	a := &alarm{when, call}
-	l.alarms = append(l.alarms, a)
+	a := new(alarm)
+	l.set(a, when, call)
 	return a
+}
+
+// set is at for an alarm that is used again and again, when it has rung or was cancelled.
+func (l *loop) set(a *alarm, when time.Time, call func()) {
+	*a = alarm{when, call}
+	l.alarms = append(l.alarms, a)
 }
 
 // cancel takes an alarm back, if it has not rung yet; nil is none.

@@ -91,6 +91,7 @@ func start(plan *handoff.Plan, channel *handoff.Init, kept int) (status int, err
 			return exitFailed, err
 		}
 	}
+	keepLimit()
 	processes, err := prepareProcesses(plan)
 	if err != nil {
 		return exitCommand, err

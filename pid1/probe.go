@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -19,19 +20,22 @@ type probe struct {
 	excused  bool // it was given more time
 }
 
-// startProbe starts the command in a session of its own, as init starts any other.
-func startProbe(c *command, output *tail, deadline time.Time) (*probe, error) {
-	writer, err := output.open(c.identity)
+// start starts the command in a session of its own, as init starts any other. The probe is
+// that of before, which must have ended.
+func (c *check) start(deadline time.Time) (*probe, error) {
+	writer, err := c.output.open(c.command.identity)
 	if err != nil {
 		return nil, err
 	}
-	defer unix.Close(writer)
-	pid, err := c.start(false, []uintptr{0, uintptr(writer), uintptr(writer)}, -1)
+	files := [...]int{0, writer, writer}
+	pid, err := c.program.start(files[:])
+	_ = unix.Close(writer)
 	if err != nil {
-		output.close()
-		return nil, err
+		c.output.close()
+		return nil, c.command.execError(err)
 	}
-	return &probe{pid: pid, deadline: deadline, output: output}, nil
+	c.probe = probe{pid: pid, deadline: deadline, output: c.output}
+	return &c.probe, nil
 }
 
 // kill kills the process group of the probe, which is that of its session at first.
@@ -58,22 +62,37 @@ func (p *probe) because(reason string) string {
 }
 
 // tail reads a pipe and keeps the end of what comes, where programs mostly say what is
-// wrong. It is used for one probe after the other, so that each leaves little garbage.
+// wrong. It is used for one probe after the other and leaves no garbage: of each pipe it has
+// but the descriptor, in an epoll(7) that the runtime waits for as for a file.
 type tail struct {
-	file  *os.File // the reading end
-	fd    int      // of file
+	poll  *os.File
+	epoll int // of poll
+	mutex sync.Mutex
+	fd    int // the reading end; -1: there is none
 	kept  []byte
 	lost  bool // something came before
 	chunk []byte
-	done  chan struct{}
 }
 
 // maxTail bounds what is kept. With it a message to systemd has less than the 4096
 // bytes that systemd reads of one (NOTIFY_BUFFER_MAX).
 const maxTail = 1024
 
-func newTail() *tail {
-	return &tail{kept: make([]byte, 0, 2*maxTail), chunk: make([]byte, maxTail), done: make(chan struct{}, 1)}
+func newTail() (*tail, error) {
+	poll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err == nil {
+		err = unix.SetNonblock(poll, true)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("wait for the output of probes: %w", err)
+	}
+	t := &tail{poll: os.NewFile(uintptr(poll), "probes"), epoll: poll, fd: -1, kept: make([]byte, 0, 2*maxTail), chunk: make([]byte, maxTail)}
+	raw, err := t.poll.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	go t.follow(raw)
+	return t, nil
 }
 
 // open returns a pipe's writing end and reads the other, which alone must not block. The
@@ -85,21 +104,38 @@ func (t *tail) open(id *identity) (writer int, err error) {
 	}
 	_ = unix.SetNonblock(pipe[0], true)
 	_ = unix.Fchown(pipe[1], int(id.uid), int(id.gid)) // a container without CAP_CHOWN has to do without
-	t.file, t.fd = os.NewFile(uintptr(pipe[0]), "probe"), pipe[0]
-	t.kept, t.lost = t.kept[:0], false
-	go t.follow()
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	t.fd, t.kept, t.lost = pipe[0], t.kept[:0], false
+	_ = unix.EpollCtl(t.epoll, unix.EPOLL_CTL_ADD, t.fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(t.fd)})
 	return pipe[1], nil
 }
 
-func (t *tail) follow() {
-	for {
-		n, err := t.file.Read(t.chunk)
-		t.add(t.chunk[:n])
-		if err != nil { // or close has come
-			t.done <- struct{}{}
-			return
+// follow reads what comes, for the rest of init's life.
+func (t *tail) follow(raw syscall.RawConn) {
+	var events [1]unix.EpollEvent
+	_ = raw.Read(func(poll uintptr) bool {
+		for {
+			n, err := unix.EpollWait(int(poll), events[:], 0)
+			if n == 0 || err != nil && err != unix.EINTR {
+				return false
+			}
+			t.mutex.Lock()
+			if t.fd >= 0 && !t.read() {
+				_ = unix.EpollCtl(int(poll), unix.EPOLL_CTL_DEL, t.fd, nil)
+			}
+			t.mutex.Unlock()
 		}
+	})
+}
+
+// read reads once; false: that is the end of it.
+func (t *tail) read() bool {
+	n, err := unix.Read(t.fd, t.chunk)
+	if n > 0 {
+		t.add(t.chunk[:n])
 	}
+	return n > 0 || err == unix.EINTR || err == unix.EAGAIN
 }
 
 func (t *tail) add(text []byte) {
@@ -116,8 +152,8 @@ const maxPipe = 64 << 10
 // close reads what was written so far and closes the pipe: children of the command that
 // go on may have it open for ever.
 func (t *tail) close() {
-	_ = t.file.SetReadDeadline(time.Unix(1, 0))
-	<-t.done
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
 	for total := 0; total < maxPipe; {
 		n, err := unix.Read(t.fd, t.chunk)
 		if err == unix.EINTR {
@@ -129,7 +165,8 @@ func (t *tail) close() {
 		t.add(t.chunk[:n])
 		total += n
 	}
-	_ = t.file.Close()
+	_ = unix.Close(t.fd)
+	t.fd = -1
 }
 
 // oneLine makes text out of anything: systemd takes no status with what it does not hold

@@ -33,6 +33,7 @@ type monitor struct {
 	request *session.Request
 	files   []int // as the constants session.File... name them
 	pid     int   // of the command, which leads a process group
+	pidfd   int
 }
 
 // runSession serves a session and returns the exit status of this process, which
@@ -76,8 +77,9 @@ func protectAs(name string) error {
 	return os.WriteFile("/proc/self/comm", []byte(name), 0)
 }
 
-// requestTimeout bounds the wait for the request of a client that has connected.
-var requestTimeout = unix.Timeval{Sec: 10}
+// requestTimeout bounds the wait for the request of a client that has connected, and that
+// makes the session's cgroup meanwhile.
+var requestTimeout = unix.Timeval{Sec: 60}
 
 // receive takes the request.
 func (m *monitor) receive() error {
@@ -127,11 +129,13 @@ func (m *monitor) start() error {
 			Pdeathsig:   unix.SIGHUP,
 			UseCgroupFD: true,
 			CgroupFD:    m.files[session.FileCgroup],
+			PidFD:       &m.pidfd,
 		},
 	})
 	if err != nil {
 		return &statusError{session.StatusNotExecutable, command.execError(err)}
 	}
+	_ = session.SendRunning(sessionClientFD) // without a client wait ends it
 	shared := session.FileStdin
 	if m.request.Login {
 		// login(1) of util-linux closes its terminal before it opens it anew, and the client
@@ -140,7 +144,6 @@ func (m *monitor) start() error {
 	}
 	session.CloseAll([]int{m.files[session.FileRequest]})
 	session.CloseAll(m.files[shared:session.FileCgroupKill])
-	_ = session.SendRunning(sessionClientFD) // without a client wait ends it
 	return nil
 }
 
@@ -148,32 +151,49 @@ func (m *monitor) start() error {
 // SIGKILL.
 const hangUpTimeout = 5 * time.Second
 
-// wait passes on the client's signals until the command has ended.
+// wait passes on the client's signals until the command has ended. It waits for both in one
+// place: a goroutine for each would take a thread, and to start that takes longer than all
+// that happens here.
 func (m *monitor) wait() {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, unix.SIGTERM, unix.SIGHUP, unix.SIGINT) // init ends what is left of the container
-	ended, asked := make(chan struct{}), make(chan unix.Signal)
-	go m.awaitEnd(ended)
-	go readSignals(asked)
-	var deadline <-chan time.Time
+	go func() {
+		for range stop {
+			m.hangUp()
+		}
+	}()
+	forever := unix.Timeval{}
+	_ = unix.SetsockoptTimeval(sessionClientFD, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &forever)
+	waiting := []unix.PollFd{{Fd: int32(m.pidfd), Events: unix.POLLIN}, {Fd: sessionClientFD, Events: unix.POLLIN}}
+	timeout := -1
 	for {
-		select {
-		case <-ended:
+		n, err := unix.Poll(waiting, timeout)
+		switch {
+		case err != nil: // EINTR
+		case n == 0: // all that it has started, what is stopped or deaf too (cgroups(7))
+			_, _ = unix.Write(m.files[session.FileCgroupKill], []byte("1"))
+			timeout = -1
+		case waiting[0].Revents != 0:
 			_ = session.SendEnded(sessionClientFD, m.reap())
 			return
-		case number, alive := <-asked:
-			if alive {
-				_ = unix.Kill(-m.pid, number)
-				continue
-			}
-			asked, deadline = nil, time.After(hangUpTimeout)
+		case !m.passSignal():
+			waiting[1].Fd, timeout = -1, int(hangUpTimeout.Milliseconds())
 			m.hangUp()
-		case <-stop:
-			m.hangUp()
-		case <-deadline: // all that it has started, what is stopped or deaf too (cgroups(7))
-			_, _ = unix.Write(m.files[session.FileCgroupKill], []byte("1"))
 		}
 	}
+}
+
+// passSignal reads what the client has sent; false: it is gone.
+func (m *monitor) passSignal() bool {
+	packet, files, err := session.Receive(sessionClientFD, 16, session.Files)
+	session.CloseAll(files)
+	if err != nil || len(packet) == 0 {
+		return false
+	}
+	if number := session.ParseSignal(packet); number != 0 {
+		_ = unix.Kill(-m.pid, number)
+	}
+	return true
 }
 
 // hangUp is what a terminal does that goes: a shell does not end for SIGTERM.
@@ -195,23 +215,6 @@ func (m *monitor) reap() uint32 {
 	for {
 		if _, err := unix.Wait4(m.pid, &status, 0, nil); err != unix.EINTR {
 			return uint32(status)
-		}
-	}
-}
-
-// readSignals reads what the client sends, until it is gone.
-func readSignals(asked chan<- unix.Signal) {
-	defer close(asked)
-	forever := unix.Timeval{}
-	_ = unix.SetsockoptTimeval(sessionClientFD, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &forever)
-	for {
-		packet, files, err := session.Receive(sessionClientFD, 16, session.Files)
-		session.CloseAll(files)
-		if err != nil || len(packet) == 0 {
-			return
-		}
-		if number := session.ParseSignal(packet); number != 0 {
-			asked <- number
 		}
 	}
 }

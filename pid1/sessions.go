@@ -3,7 +3,6 @@ package pid1
 import (
 	"fmt"
 	"os"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -93,19 +92,17 @@ func (s *sessions) accept(listener *os.File, kind string) {
 // starter returns a function that starts the process that serves a client.
 // loop.reap collects it, or attend.
 func (s *sessions) starter(kind string) func(client uintptr) error {
-	const closed = ^uintptr(0)
-	arguments := []string{"cocker-session"}
-	attributes := &syscall.ProcAttr{
-		Env:   []string{sessionVariable + "=" + kind, oneProcessor},
-		Files: []uintptr{closed, closed, 2, sessionClientFD: 0, sessionPlanFD: uintptr(s.plan), sessionRescueFD: s.rescue},
-		Sys:   &syscall.SysProcAttr{Setsid: true},
-	}
+	program, err := newRepeated("/proc/self/exe", []string{"cocker-session"}, []string{sessionVariable + "=" + kind, oneProcessor}, nil)
+	files := []int{-1, -1, 2, sessionClientFD: 0, sessionPlanFD: s.plan, sessionRescueFD: int(s.rescue)}
 	if kind == sessionOfBus {
-		attributes.Files = append(attributes.Files, handoff.CgroupFD)
+		files = append(files, handoff.CgroupFD)
 	}
 	return func(client uintptr) error {
-		attributes.Files[sessionClientFD] = client
-		_, err := syscall.ForkExec("/proc/self/exe", arguments, attributes)
+		if err != nil {
+			return err
+		}
+		files[sessionClientFD] = int(client)
+		_, err := program.start(files)
 		return err
 	}
 }

@@ -39,8 +39,8 @@ type supervisor struct {
 	announced bool // main was ready once
 	over      bool // no process is left
 	sessions  *sessions
-	check     *command // the health command
-	health    *health  // nil: nobody asks how the container is, or main was not ready yet
+	check     *check  // of the health; nil: there is none
+	health    *health // nil: nobody asks how the container is, or main was not ready yet
 }
 
 // supervise starts the processes when the launcher says so, and returns main's exit

@@ -348,7 +348,8 @@ func TestCostOfProbes(t *testing.T) {
 		if each > 3000 {
 			t.Errorf("a probe costs init %d µs", each)
 		}
-		if memory[1] > 2048 {
+		// A hundred probes with half a kilobyte of garbage each would be 50 kB, and its collection 250.
+		if memory[1] > 1024 || memory[1]-memory[0] > 32 {
 			t.Errorf("init's own memory was %d kB, is %d kB", memory[0], memory[1])
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"sync"
 
 	"github.com/cocker/cocker/image"
 )
@@ -68,12 +69,16 @@ func loadSaved(from files, i savedImage) (*content, error) {
 	return c, nil
 }
 
-var hexDigest = regexp.MustCompile(`(?:^|[:/])([0-9a-f]{64})(?:\.json)?$`)
+// hexDigest is compiled at its first use, as are all expressions here: every cocker that
+// starts would take as long.
+var hexDigest = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?:^|[:/])([0-9a-f]{64})(?:\.json)?$`)
+})
 
 // digestIn is the digest that a configuration is named by: HEX.json, sha256:HEX or
 // blobs/sha256/HEX; "" if it has another name.
 func digestIn(name string) string {
-	if m := hexDigest.FindStringSubmatch(name); m != nil {
+	if m := hexDigest().FindStringSubmatch(name); m != nil {
 		return "sha256:" + m[1]
 	}
 	return ""

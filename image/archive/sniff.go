@@ -6,6 +6,7 @@ import (
 	"io"
 	"path"
 	"regexp"
+	"sync"
 )
 
 // maxSniffed is how much is read to tell what a tar is.
@@ -14,9 +15,13 @@ const maxSniffed = 8 << 20
 var (
 	// partName is what only an archive of images has at its top: layouts, "docker save"
 	// (HEX.json, HEX/layer.tar), "podman save" (HEX.tar), and others who write such.
-	partName = regexp.MustCompile(`^(oci-layout|blobs/sha(256|512)/[0-9a-f]+|(sha256:)?[0-9a-f]{64}(\.json|\.tar|\.tar\.gz|/.*)?)$`)
+	partName = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^(oci-layout|blobs/sha(256|512)/[0-9a-f]+|(sha256:)?[0-9a-f]{64}(\.json|\.tar|\.tar\.gz|/.*)?)$`)
+	})
 	// openName says nothing yet: a tree may have it too.
-	openName = regexp.MustCompile(`^(\.|blobs|blobs/sha(256|512)|index\.json|manifest\.json|repositories)$`)
+	openName = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^(\.|blobs|blobs/sha(256|512)|index\.json|manifest\.json|repositories)$`)
+	})
 )
 
 // sniff tells an archive of images from the tree of one by the names that come first,
@@ -36,10 +41,10 @@ func sniff(source io.Reader) (isArchive bool, all io.Reader) {
 			continue
 		}
 		name := path.Clean(hdr.Name)
-		if partName.MatchString(name) {
+		if partName().MatchString(name) {
 			return true, io.MultiReader(&head, source)
 		}
-		if !openName.MatchString(name) {
+		if !openName().MatchString(name) {
 			return false, io.MultiReader(&head, source)
 		}
 		documents = documents || hdr.Typeflag == tar.TypeReg

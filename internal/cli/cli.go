@@ -52,15 +52,38 @@ func Run(version string, args []string, in, out, err *os.File) int {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
 	context.AfterFunc(ctx, stop) // the second signal ends what the first one has not
-	root := Command(version, in, out, err)
+	root := commandFor(args, version, in, out, err)
 	root.SetArgs(args)
 	command, failure := root.ExecuteContextC(ctx)
 	return report(err, command, failure)
 }
 
-// Command is the whole command line, for Run and for the manual pages.
+// alone are the commands that are called often and are to begin at once. To make all the
+// others beside them would take a third of a millisecond.
+var alone = map[string]func(*streams) *cobra.Command{"exec": execCommand, "shell": shellCommand, "login": loginCommand}
+
+// commandFor is the part of the command line that args need.
+func commandFor(args []string, version string, in, out, err *os.File) *cobra.Command {
+	if len(args) == 0 || alone[args[0]] == nil {
+		return Command(version, in, out, err)
+	}
+	root := rootCommand(in, out, err)
+	root.AddCommand(alone[args[0]](&streams{in, out, err, version}))
+	return root
+}
+
+// Command is the whole command line, for the manual pages and for Run.
 func Command(version string, in, out, err *os.File) *cobra.Command {
+	root := rootCommand(in, out, err)
 	s := &streams{in, out, err, version}
+	for _, add := range commands() {
+		root.AddCommand(add(s))
+	}
+	addCompletion(root)
+	return root
+}
+
+func rootCommand(in, out, err *os.File) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "cocker",
 		Short: "Containers as systemd units, without a daemon",
@@ -81,10 +104,6 @@ without a file ("cocker run"), and short ways to what is used most.`,
 	root.SetErr(err)
 	root.SetFlagErrorFunc(flagError)
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
-	for _, add := range commands() {
-		root.AddCommand(add(s))
-	}
-	addCompletion(root)
 	return root
 }
 

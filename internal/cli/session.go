@@ -29,14 +29,15 @@ const answerTimeout = time.Minute
 // process enters nothing of the container, and gives it nothing but three descriptors
 // none of which is a terminal or a directory, and the session's cgroup.
 type client struct {
-	name    string
-	state   *launch.State
-	request *session.Request
-	cgroup  *sessionCgroup
-	socket  int
-	stdio   *stdio
-	signals chan os.Signal
-	left    atomic.Bool // by the escape of a login
+	name      string
+	state     *launch.State
+	container string // directory of the container's cgroup
+	request   *session.Request
+	cgroup    *sessionCgroup
+	socket    int
+	stdio     *stdio
+	signals   chan os.Signal
+	left      atomic.Bool // by the escape of a login
 }
 
 // inSession runs a command in a container; without words it is a login shell. The
@@ -54,7 +55,15 @@ func inSession(ctx context.Context, s *streams, name string, words []string, o s
 	if c.state, err = runningState(name); err != nil {
 		return err
 	}
-	if c.cgroup, err = newSessionCgroup(c.state, aboutSession(request)); err != nil {
+	if c.container, err = c.state.CgroupDir(); err != nil {
+		return fmt.Errorf("find the cgroup of %s: %w", name, err)
+	}
+	// First of all: what serves the session starts while the rest is made ready here.
+	if c.socket, err = c.connect(ctx); err != nil {
+		return err
+	}
+	defer unix.Close(c.socket)
+	if c.cgroup, err = newSessionCgroup(c.state, c.container, aboutSession(request)); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.cgroup.close()) }()
@@ -62,10 +71,9 @@ func inSession(ctx context.Context, s *streams, name string, words []string, o s
 		return err
 	}
 	defer func() { err = errors.Join(err, c.stdio.restore()) }()
-	if err := c.begin(ctx); err != nil {
+	if err := c.begin(); err != nil {
 		return err
 	}
-	defer unix.Close(c.socket)
 	return c.run()
 }
 
@@ -94,11 +102,8 @@ func (c *client) openStdio(s *streams, o sessionOptions) (err error) {
 	return err
 }
 
-// begin connects to the container's init and sends the request.
-func (c *client) begin(ctx context.Context) (err error) {
-	if err := c.checkFrozen(); err != nil {
-		return err
-	}
+// begin sends the request.
+func (c *client) begin() error {
 	request, err := c.request.Save()
 	if err != nil {
 		return err
@@ -127,10 +132,11 @@ func (c *client) begin(ctx context.Context) (err error) {
 		}
 		files[session.FileStdin+i] = int(file.Fd())
 	}
-	if c.socket, err = c.connect(ctx); err != nil {
-		return err
+	err = session.SendRequest(c.socket, files)
+	if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) {
+		return nil // it has ended already, and awaitRunning reads why
 	}
-	return session.SendRequest(c.socket, files)
+	return err
 }
 
 // prepareToShare looks at what a container is to get. A directory would be its way to
@@ -156,6 +162,9 @@ func prepareToShare(file *os.File) error {
 // connect connects to the socket that the container's init listens on. Its queue may
 // be full for a moment: connect(2), EAGAIN.
 func (c *client) connect(ctx context.Context) (fd int, err error) {
+	if err := c.checkFrozen(); err != nil {
+		return -1, err
+	}
 	fd, err = unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return -1, os.NewSyscallError("socket", err)
@@ -188,7 +197,7 @@ func (c *client) explain(err error) error {
 }
 
 func (c *client) checkFrozen() error {
-	if linux.CgroupFrozen(c.cgroup.container) {
+	if linux.CgroupFrozen(c.container) {
 		return fmt.Errorf("container %s is frozen; \"systemctl thaw\" of its unit thaws it", c.name)
 	}
 	return nil

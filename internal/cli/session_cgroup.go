@@ -25,7 +25,6 @@ import (
 // on it; one that nobody holds and that is empty is removed by who comes next. That is not
 // rare: the last of a session's processes may end a moment after the command.
 type sessionCgroup struct {
-	container string // directory of the container's cgroup
 	path      string
 	dir, kill *os.File
 	about     sessionInfo
@@ -75,16 +74,12 @@ func caller() string {
 	return id
 }
 
-// newSessionCgroup makes the cgroup of a new session.
-func newSessionCgroup(state *launch.State, about sessionInfo) (*sessionCgroup, error) {
-	parent, err := state.CgroupDir()
-	if err != nil {
-		return nil, fmt.Errorf("find the cgroup of %s: %w", state.Name, err)
-	}
+// newSessionCgroup makes the cgroup of a new session below that of the container.
+func newSessionCgroup(state *launch.State, parent string, about sessionInfo) (*sessionCgroup, error) {
 	sweepSessions(parent)
 	about.Container = state.Name
 	for about.Session = 1; ; about.Session++ {
-		g := &sessionCgroup{container: parent, path: sessionPath(parent, about.Session), about: about}
+		g := &sessionCgroup{path: sessionPath(parent, about.Session), about: about}
 		err := g.create(int(state.IDBase))
 		if err == nil {
 			return g, nil

@@ -1,0 +1,106 @@
+package pid1
+
+import (
+	"io"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// whatItIs prints what a process has got from the one that has started it.
+const whatItIs = `grep -v '^\(Pid\|PPid\|Tgid\|Ngid\|NS.*\|Vm.*\|Rss.*\|Hugetlb.*\|.*ctxt.*\|Threads\|Name\|State\|THP.*\|SigQ\|Mems.*\|FDSize\):' /proc/self/status; ls -l /proc/self/fd | sed 's/.*[0-9] \([0-9]* ->\)/\1/; /proc/d; s/[0-9]*]//'
+	cat /proc/self/limits; ulimit -n; pwd; umask; set -- $(cat /proc/self/stat); [ $6 = $$ ] && [ $5 = $$ ] && echo leads a session; echo $7; env; echo "$0"; readlink /proc/self/ns/*`
+
+// A program that is started again and again is what syscall.ForkExec makes of it, down to its
+// limits, its signals and its descriptors.
+func TestRepeatedIsAsForkExec(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root: init sets the groups of what it starts")
+	}
+	if err := unix.CloseRange(3, maxDescriptor, unix.CLOSE_RANGE_CLOEXEC); err != nil { // as Run does
+		t.Fatal(err)
+	}
+	keepLimit()
+	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{Cur: 4096, Max: 4096}); err != nil {
+		t.Fatal(err)
+	}
+	// Descriptors in each other's way.
+	for _, id := range []*identity{{groups: []uint32{}}, {uid: 1234, gid: 4321, groups: []uint32{7, 8, 99}}} {
+		words, environment := []string{"name", "-c", whatItIs}, []string{"PATH=/usr/bin:/bin", "A=b c"}
+		r, err := newRepeated("/bin/sh", words, environment, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := &command{path: "/bin/sh", arguments: words, environment: environment, identity: id}
+		want := outputOf(t, func(stdout int) (int, error) {
+			return c.start(false, []uintptr{0, uintptr(stdout), uintptr(stdout), 2, 1, 0}, -1)
+		})
+		got := outputOf(t, func(stdout int) (int, error) { return r.start([]int{0, stdout, stdout, 2, 1, 0}) })
+		if got != want || !strings.Contains(got, "leads a session") {
+			t.Errorf("uid %d:\n%s\nForkExec:\n%s", id.uid, got, want)
+		}
+	}
+}
+
+func outputOf(t *testing.T, start func(stdout int) (int, error)) string {
+	t.Helper()
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	pid, err := start(int(writer.Fd()))
+	_ = writer.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := syscall.Wait4(pid, nil, 0, nil); err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func TestRepeatedTellsWhyNot(t *testing.T) {
+	for path, want := range map[string]error{"/no/such/program": unix.ENOENT, "/etc/passwd": unix.EACCES, "/dev": unix.EACCES} {
+		r, err := newRepeated(path, []string{"x"}, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if pid, err := r.start([]int{-1, -1, 2}); err != want {
+			t.Errorf("%s: %d, %v, want %v", path, pid, err, want)
+		}
+		if _, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil); err != unix.ECHILD {
+			t.Errorf("%s: a child is left: %v", path, err)
+		}
+	}
+	if _, err := newRepeated("/bin/\x00sh", nil, nil, nil); err == nil {
+		t.Error("a NUL in the path: no error")
+	}
+}
+
+// What a start leaves is what a container has to live with.
+func TestRepeatedLeavesNoGarbage(t *testing.T) {
+	r, err := newRepeated("/bin/true", []string{"true"}, []string{"PATH=/bin"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := []int{-1, -1, 2}
+	if each := testing.AllocsPerRun(50, func() {
+		pid, err := r.start(files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := syscall.Wait4(pid, nil, 0, nil); err != nil {
+			t.Fatal(err)
+		}
+	}); each > 0 {
+		t.Errorf("%v allocations for each start", each)
+	}
+}
