@@ -2,7 +2,7 @@
 // others from the host's resolvers.
 //
 // The core is pure: Zone and Names and a question give an answer (answer.go). Around it
-// are the readers of what runs (world.go) and of the host's resolvers (upstream.go), and
+// are the readers of what runs (world.go) and of the host's resolvers (resolvconf.go, forward.go), and
 // the sockets (serve.go). What arrives is hostile: it comes from containers, and the
 // answers of resolvers from anywhere.
 //
