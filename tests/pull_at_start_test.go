@@ -293,7 +293,7 @@ func testPullByRun(t *testing.T, h *host.Host) {
 		cocker rm -f detached; cocker image rm "$1"
 		before=$(find /run/cocker /var/lib/cocker | sort)
 		! cocker run --detach --pull-timeout 2s "$2" sleep 1000 2>err; grep -F "it took longer than pull_timeout" err
-		! timeout -s INT 2 cocker run --detach "$2" sleep 1000 2>err
+		! timeout -s INT 2 cocker run --detach "$2" sleep 1000 2>err # which it sends twice
 		[ "$(find /run/cocker /var/lib/cocker | sort)" = "$before" ]`, nearby, slowly)
 	assertNothingPulling(t, h)
 }

@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -46,12 +47,17 @@ type statusError struct {
 	error
 }
 
+// secondSignal is when another signal counts as the second. timeout(1) sends the one it has
+// both to the process and to its group: were the second of these the end, what is half done
+// would be left.
+const secondSignal = 250 * time.Millisecond
+
 // Run runs the command line args of the program of that version and returns its
 // exit status.
 func Run(version string, args []string, in, out, err *os.File) int {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
-	context.AfterFunc(ctx, stop) // the second signal ends what the first one has not
+	context.AfterFunc(ctx, func() { time.AfterFunc(secondSignal, stop) }) // a second one ends what the first one has not
 	root := commandFor(args, version, in, out, err)
 	root.SetArgs(args)
 	command, failure := root.ExecuteContextC(ctx)

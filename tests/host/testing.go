@@ -165,8 +165,7 @@ done; ss -xp 2>/dev/null | grep -e cocker -e systemd/private`
 func (h *Host) tellOfHang(t testing.TB, script string) {
 	ctx, cancel := context.WithTimeout(t.Context(), hangNotice)
 	defer cancel()
-	result, err := h.Command(ctx, "/bin/sh", "-c",
-		hangLook).Exec(nil)
+	result, err := h.Command(ctx, "/bin/sh", "-c", hangLook).Exec(nil)
 	t.Logf("hangs: %s\n%s%s%v", script, result.Stdout, result.Stderr, err)
 }
 
