@@ -74,7 +74,7 @@ func nothingLeft(t *testing.T, h *host.Host) {
 	t.Helper()
 	h.WaitFor(t, eventually, "nothing is left", `
 		left=$(cocker ps -a --json | jq -r '.[].name'
-		systemctl list-units --all --no-legend 'cocker*' | grep -v cocker-network
+		systemctl list-units --all --no-legend 'cocker*' | grep -v 'cocker-network\|cocker-dns@'
 		ls -A /run/cocker/containers /run/cocker/state /run/cocker/networks/cocker0/by-name /run/cocker/networks/cocker0/by-address | grep -v '^/\|^$'
 		ls -A /var/lib/cocker/containers /var/lib/cocker/idranges | grep -v '^/\|^$'
 		ip -o link show type veth | grep -v eth0
