@@ -108,12 +108,15 @@ func listens(zone *names.Zone) bool {
 
 // listen makes the socket unit. It is a transient one, as the addresses are known only
 // now, and systemd need not read all units again for it. FreeBind=: an IPv6 address is
-// none yet while the kernel looks for another host that has it.
+// none yet while the kernel looks for another host that has it. The sockets go with the
+// network alone, whose stop waits for that: by default they would stop after
+// sockets.target, which itself waits for the network (systemd.socket(5)). And the network
+// may outlive systemctl isolate, if a container is started meanwhile.
 func listen(zone *names.Zone) (problem string) {
 	arguments := []string{"--quiet", "--unit=" + names.Service(zone.Network),
 		"--description=Names of container network " + zone.Network,
-		"--property=Documentation=man:cocker-dns(8)", "--property=IgnoreOnIsolate=yes",
-		"--socket-property=FreeBind=yes"}
+		"--property=Documentation=man:cocker-dns(8)", "--socket-property=FreeBind=yes",
+		"--socket-property=DefaultDependencies=no", "--socket-property=IgnoreOnIsolate=yes"}
 	for _, address := range zone.Addresses {
 		place := netip.AddrPortFrom(address, 53).String()
 		arguments = append(arguments, "--socket-property=ListenDatagram="+place, "--socket-property=ListenStream="+place)

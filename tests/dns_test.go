@@ -251,13 +251,13 @@ func TestNamesWhosePortIsTaken(t *testing.T) {
 	onCleanHost(t, func(t *testing.T, h *host.Host) {
 		defer installTool(t, h)()
 		// Those on the host's loopback addresses, such as systemd-resolved's, are in nobody's way.
-		h.MustRun(t, "systemctl stop cocker-network@cocker0; systemd-run --quiet --unit=test-stub socat TCP4-LISTEN:53,bind=127.0.0.53,fork,reuseaddr /dev/null")
+		h.MustRun(t, "systemctl stop cocker-network@cocker0; systemd-run --quiet --unit=test-stub -p SuccessExitStatus=143 socat TCP4-LISTEN:53,bind=127.0.0.53,fork,reuseaddr /dev/null")
 		h.WaitFor(t, eventually, "the stub", "ss -Hlnt 'sport = 53' | grep -q 127.0.0.53")
 		start(t, h, "asker", "image = 'demo'\n")
 		if got := asks(t, h, "asker", "udp "+nameServer+" asker A"); !strings.HasPrefix(got, "NOERROR A ") {
 			t.Errorf("beside a stub: %q", got)
 		}
-		h.MustRun(t, "systemctl stop cocker@asker cocker-network@cocker0 test-stub; systemd-run --quiet --unit=test-taker socat TCP4-LISTEN:53,fork,reuseaddr /dev/null")
+		h.MustRun(t, "systemctl stop cocker@asker cocker-network@cocker0 test-stub; systemd-run --quiet --unit=test-taker -p SuccessExitStatus=143 socat TCP4-LISTEN:53,fork,reuseaddr /dev/null")
 		h.WaitFor(t, eventually, "the taker", "ss -Hlnt 'sport = 53' | grep -q 0.0.0.0")
 		since := now(t, h)
 		start(t, h, "asker", "image = 'demo'\n")

@@ -67,7 +67,7 @@ func serve(address string) error {
 // answers, and prints how many answers were not like the first.
 func ask(network, server, name, kind string, count []string) error {
 	query := new(dns.Msg).SetQuestion(dns.Fqdn(name), dns.StringToType[kind])
-	client := dns.Client{Net: network, Timeout: 2 * time.Second}
+	client := dns.Client{Net: network, Timeout: 5 * time.Second} // as resolvers do: resolv.conf(5)
 	if len(count) == 0 {
 		answer, _, err := client.Exchange(query, server)
 		if err != nil {

@@ -28,7 +28,8 @@ func views() []view {
 		{"link", `ip -o link | sed 's/^[0-9]*: //; s/[@:].*//'`},
 		{"address", `ip -o addr show scope global | awk '{ print $2, $4 }'`},
 		// Not the link-local ones: they come and go with links and their carriers, which are above.
-		{"route", `{ ip -4 route show table all; ip -6 route show table all; } | grep -v 'fe80:\|ff00:' | sed 's/ linkdown//'`},
+		// Nor a router's anycast addresses (RFC 4291, section 2.6.1): forwarding, once on, stays on.
+		{"route", `{ ip -4 route show table all; ip -6 route show table all; } | grep -v 'fe80:\|ff00:\|^anycast' | sed 's/ linkdown//'`},
 		{"network namespace", `lsns --type net --noheadings --output NS | wc -l; ls /run/netns 2>/dev/null`},
 		{"nft", `nft -s list ruleset`},
 		{"machine", `machinectl list --no-legend --no-pager`},
