@@ -260,10 +260,13 @@ func TestFilesOfTheContainer(t *testing.T) {
 	onCleanHost(t, func(t *testing.T, h *host.Host) {
 		const show = `cat /etc/hostname; grep -v '^#' /etc/hosts; cat /etc/resolv.conf; readlink /etc/mtab; echo id $(cat /etc/machine-id)`
 		got := output(t, h, "files", "image = 'demo'\n"+sh(show)+"[network]\naddress = '10.88.7.7'\n")
-		for _, want := range []string{"files", "127.0.0.1 localhost", "10.88.7.7 files", "nameserver 192.0.2.2"} {
+		for _, want := range []string{"files", "127.0.0.1 localhost", "10.88.7.7 files", "nameserver 10.88.0.1", "search cocker0"} {
 			if !strings.Contains("\n"+got, "\n"+want+"\n") {
 				t.Errorf("no line %q in:\n%s", want, got)
 			}
+		}
+		if got := output(t, h, "hosts", "image = 'demo'\n"+sh("cat /etc/resolv.conf")+"[network]\nmode = 'host'\n"); got != "nameserver 192.0.2.2" {
+			t.Errorf("resolvers in the host's network:\n%s", got)
 		}
 		_, id, _ := strings.Cut(got, "id ")
 		again := runAgain(t, h, "files")
