@@ -75,6 +75,7 @@ func TestPackagesSeeOnlyWhatIsBelow(t *testing.T) {
 		{"pid1", []string{"internal/handoff", "internal/linux", "internal/session", "pid1/bus", "pid1/login"}, "its memory is what each running container costs the host"},
 		{"internal/names", []string{"internal/paths"}, "launcher and name server share it, and nothing else"},
 		{"dns", []string{"internal/names", "internal/paths"}, "it parses what containers send"},
+		{"cni", []string{"config"}, "it talks to programs of others, and knows containers by a name only"},
 		{"machine", nil, "it talks to machined about any leader"},
 		{"tests/host", []string{"tests/host/agent"}, "a test host uses cocker as a user does"},
 		{"tests/host/agent", nil, "it is the same program on both ends of a wire, and knows nothing else"},
