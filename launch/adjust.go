@@ -119,6 +119,9 @@ func launching(container string) bool {
 func (s *State) adjust(network config.Network, commit func() error) (err error) {
 	before := s.Connection
 	change := comparePorts(before.Ports, network.Ports)
+	if s.Parts()[0].CNI != "" && len(change.added)+len(change.removed) > 0 {
+		return fmt.Errorf("the ports of %s are published by CNI plugins, at its start only; stop it first: systemctl stop cocker@%[1]s", s.Name)
+	}
 	s.Ports = slices.Concat(before.Ports, change.fixed())
 	if s.Rates == (Rates{}) {
 		s.Rates = ratesOf(network)

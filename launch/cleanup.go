@@ -49,7 +49,7 @@ func cleanUpStopped(container string) error {
 func cleanUp(container string) error {
 	state, err := ReadState(container)
 	if errors.Is(err, fs.ErrNotExist) {
-		return removeState(container)
+		return errors.Join(releaseCNI(container), removeState(container))
 	}
 	if err != nil { // unreadable: what it named cannot be more than this
 		state = &State{Name: container, Connection: anyConnection()}
@@ -83,13 +83,16 @@ func Remove(container string) error {
 	}
 	lock, err := lockData(container, false)
 	if errors.Is(err, fs.ErrNotExist) {
-		return cleanUpStopped(container)
+		return errors.Join(cleanUpStopped(container), cniHost().Forget(container))
 	}
 	if err != nil {
 		return err
 	}
 	defer lock.Close()
 	if err := cleanUpStopped(container); err != nil {
+		return err
+	}
+	if err := cniHost().Forget(container); err != nil {
 		return err
 	}
 	// The range goes first: its record lies in the directory.

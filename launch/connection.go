@@ -1,11 +1,14 @@
 package launch
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 
+	"github.com/cocker/cocker/cni"
 	"github.com/cocker/cocker/config"
 	"github.com/cocker/cocker/internal/paths"
 	"github.com/cocker/cocker/netsetup"
@@ -31,6 +34,8 @@ type JoinState struct {
 	Interface     string   `json:"interface,omitempty"` // in the container
 	HostInterface string   `json:"host_interface,omitempty"`
 	Aliases       []string `json:"aliases,omitempty"`
+	CNI           string   `json:"cni,omitempty"` // the name of the CNI network whose plugins have made the interface
+	DNS           *cni.DNS `json:"dns,omitempty"` // what they say of it
 }
 
 // Parts are the joins. A state that an older cocker has written has none, and one network.
@@ -59,34 +64,73 @@ type connector struct {
 	write    func() error // keeps the state: before there is anything that it has to name
 	networks []netsetup.Network
 	leases   []netsetup.Lease
+	// namespace makes a network namespace that has a path, for plugins of CNI, and gives that.
+	namespace  func() (path string, err error)
+	lists      []*cni.List // of each network that is CNI's, else nil
+	noDNS      []bool      // of each network
+	interfaces []int       // the host's ends of the links that plugins have made
 }
 
-// lend leases an address in each network. The state names all of them before that, so
-// that Cleanup finds the leases whatever happens next.
+// lend leases an address in each network; those of CNI make their interfaces in the same
+// step. The state names all of them before that, so that Cleanup finds the leases whatever
+// happens next.
 func (c *connector) lend() error {
 	for i, join := range c.joins {
-		network, err := loadNetwork(join.Name)
-		if err != nil {
+		if err := c.load(join); err != nil {
 			return err
 		}
-		c.networks = append(c.networks, network)
-		c.state.Joins = append(c.state.Joins, JoinState{Network: network.Name, Interface: interfaceName(join, i), Aliases: join.Aliases})
+		c.state.Joins = append(c.state.Joins, JoinState{Network: join.Name, Interface: interfaceName(join, i), Aliases: join.Aliases})
+		if c.lists[i] != nil {
+			c.state.Joins[i].CNI = c.lists[i].Name
+		}
 	}
-	c.state.Network, c.state.Ports, c.state.Rates = c.networks[0].Name, c.ports, c.rates
+	c.state.Network, c.state.Ports, c.state.Rates = c.joins[0].Name, c.ports, c.rates
 	if err := c.write(); err != nil {
 		return err
 	}
-	for i, join := range c.joins {
-		lease, err := netsetup.Acquire(paths.Networks, c.networks[i], c.owner, join)
-		if err != nil {
+	if slices.ContainsFunc(c.lists, func(l *cni.List) bool { return l != nil }) {
+		reportCNI(cniHost().Del(context.Background(), c.owner)) // what a DEL that failed has left
+	}
+	for i := range c.joins {
+		if err := c.lendOne(i); err != nil {
 			return err
 		}
-		c.leases = append(c.leases, lease)
-		c.state.Joins[i].Address, c.state.Joins[i].Address6 = text(lease.V4), text(lease.V6)
-		c.state.Joins[i].MAC = netsetup.MAC(lease, join)
 	}
-	c.state.Address = c.state.Joins[0].Address
+	c.state.Address, c.state.HostInterface = c.state.Joins[0].Address, c.state.Joins[0].HostInterface
 	return c.write()
+}
+
+// load reads the file of a network, and of CNI's the plugins' configuration.
+func (c *connector) load(join config.Join) (err error) {
+	definition, err := config.FindNetwork(paths.ConfigDirs(), join.Name)
+	if err != nil {
+		return err
+	}
+	network, list := netsetup.Network{Name: definition.Name, Kind: definition.Kind}, (*cni.List)(nil)
+	if definition.Kind == config.KindCNI {
+		list, err = findCNI(definition)
+	} else {
+		network, err = netsetup.Resolve(paths.Networks, *definition)
+	}
+	c.networks, c.lists = append(c.networks, network), append(c.lists, list)
+	c.noDNS = append(c.noDNS, definition.NoDNS)
+	return err
+}
+
+func (c *connector) lendOne(i int) (err error) {
+	join, state := c.joins[i], &c.state.Joins[i]
+	lease := netsetup.Lease{}
+	if c.lists[i] != nil {
+		lease, err = c.addCNI(i)
+	} else if lease, err = netsetup.Acquire(paths.Networks, c.networks[i], c.owner, join); err == nil {
+		state.MAC = netsetup.MAC(lease, join)
+	}
+	if err != nil {
+		return err
+	}
+	c.leases = append(c.leases, lease)
+	state.Address, state.Address6 = text(lease.V4), text(lease.V6)
+	return nil
 }
 
 // interfaceName is the name of a link in the container.
@@ -102,8 +146,12 @@ func text(prefix netip.Prefix) string {
 	return prefix.String()
 }
 
-// publish makes the ports of the host lead to the first join. It may be repeated.
+// publish makes the ports of the host lead to the first join. It may be repeated. Plugins
+// of CNI have done that already.
 func (c *connector) publish() (err error) {
+	if c.lists[0] != nil {
+		return nil
+	}
 	if err := c.networks[0].CheckPorts(c.state.Ports); err != nil {
 		return err
 	}
@@ -125,6 +173,9 @@ func (c *connector) attach(netns int) (interfaces []int, err error) {
 		return nil, err
 	}
 	for i, network := range c.networks {
+		if c.lists[i] != nil {
+			continue
+		}
 		if err := ensure(network); err != nil {
 			return nil, err
 		}
@@ -141,7 +192,7 @@ func (c *connector) attach(netns int) (interfaces []int, err error) {
 	if err := c.write(); err != nil {
 		return nil, err
 	}
-	return interfaces, c.state.limitRates(c.rates)
+	return append(c.interfaces, interfaces...), c.state.limitRates(c.rates)
 }
 
 // ensure makes a network again that is not there, or that somebody has flushed.
@@ -158,13 +209,16 @@ func ensure(network netsetup.Network) error {
 func (c *Connection) disconnect(owner string) error {
 	errs := []error{c.freeRates()}
 	for i, join := range c.Parts() {
+		if join.CNI != "" {
+			continue
+		}
 		network, ports := leftNetwork(join.Network), c.Ports
 		if i > 0 {
 			ports = nil
 		}
 		errs = append(errs, netsetup.Detach(network, owner, ports), netsetup.Release(paths.Networks, network, owner))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, releaseCNI(owner))...)
 }
 
 // loadNetwork is the network of a name as its file describes it.

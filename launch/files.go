@@ -97,11 +97,11 @@ func (l *launcher) resolvConf() []byte {
 			break
 		}
 	}
-	content, err := withNames(host, l.container.Network.Joins)
+	resolvers, err := l.resolvers()
 	if err != nil {
 		l.options.Warn(fmt.Sprintf("the container gets the host's resolvers: %v", err))
 	}
-	if content != nil {
+	if content := withResolvers(host, resolvers); content != nil {
 		return content
 	}
 	return resolvConf(mode)

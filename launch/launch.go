@@ -197,6 +197,10 @@ func (l *launcher) spawn() (err error) {
 	if err != nil {
 		return err
 	}
+	if sharedKinds(l.shared)&unix.CLONE_NEWNET != 0 { // whatever the file says: see pinNetwork
+		l.plan.OwnNetwork, l.plan.HasSys = false, true
+		l.plan.Capabilities &^= 1 << unix.CAP_NET_ADMIN
+	}
 	l.plan.Announce = l.announcement()
 	if l.plan.Terminal { // it is the container's now, like a virtual console
 		if err := unix.Fchown(0, int(l.idBase), int(l.idBase)+rootfs.TTYGroup); err != nil {

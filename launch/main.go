@@ -10,6 +10,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cocker/cocker/config"
+	"github.com/cocker/cocker/internal/paths"
 	"github.com/cocker/cocker/internal/render"
 	"github.com/cocker/cocker/netsetup"
 )
@@ -139,7 +141,15 @@ func runForeground(ctx context.Context, name string) error {
 }
 
 func networkUp(name string) error {
-	network, err := loadNetwork(name)
+	definition, err := config.FindNetwork(paths.ConfigDirs(), name)
+	if err == nil && definition.Kind == config.KindCNI {
+		_, err = findCNI(definition)
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	network, err := netsetup.Resolve(paths.Networks, *definition)
 	if err != nil {
 		return err
 	}
@@ -151,7 +161,11 @@ func networkUp(name string) error {
 }
 
 func networkDown(name string) error {
-	network, err := loadNetwork(name)
+	definition, err := config.FindNetwork(paths.ConfigDirs(), name)
+	if err != nil || definition.Kind == config.KindCNI { // whose plugins keep for themselves what is nobody's
+		return err
+	}
+	network, err := netsetup.Resolve(paths.Networks, *definition)
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/cocker/cocker/config"
 	"github.com/cocker/cocker/internal/names"
 	"github.com/cocker/cocker/internal/paths"
 	"github.com/cocker/cocker/netsetup"
@@ -180,13 +179,18 @@ func lockNames() (unlock func(), err error) {
 // maxServers is MAXNS of resolv.conf(5): further servers are not read.
 const maxServers = 3
 
-// withNames makes the host's resolver configuration one for a container in networks with
-// name servers; nil: none of them has one. The networks' own names are searched before
-// the host's domains, so that a sibling is found without a question to the outside, and
-// systemd-resolved in a container looks for a name of one word nowhere else.
-func withNames(host []byte, joins []config.Join) ([]byte, error) {
-	var servers, search []string
-	for _, join := range joins {
+// resolver is what a network has in its containers' resolv.conf(5).
+type resolver struct{ servers, search, options []string }
+
+// resolvers are those of the container's networks: their own name servers, or those that
+// plugins of CNI have told.
+func (l *launcher) resolvers() (all []resolver, err error) {
+	for _, join := range l.state.Joins {
+		if join.DNS != nil {
+			all = append(all, resolver{join.DNS.Servers, join.DNS.Search, join.DNS.Options})
+		}
+	}
+	for _, join := range l.container.Network.Joins {
 		zone, err := names.Read(join.Name)
 		if errors.Is(err, fs.ErrNotExist) || err == nil && zone.Problem != "" {
 			continue
@@ -194,22 +198,40 @@ func withNames(host []byte, joins []config.Join) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		search = append(search, zone.Network)
+		r := resolver{search: []string{zone.Network}}
 		for _, address := range zone.Addresses {
-			servers = append(servers, address.String())
+			r.servers = append(r.servers, address.String())
 		}
+		all = append(all, r)
+	}
+	return all, nil
+}
+
+// withResolvers makes the host's resolver configuration one for a container in networks with
+// name servers; nil: none of them has one. The networks' own names are searched before
+// the host's domains, so that a sibling is found without a question to the outside, and
+// systemd-resolved in a container looks for a name of one word nowhere else.
+func withResolvers(host []byte, resolvers []resolver) []byte {
+	var servers, search, options []string
+	for _, r := range resolvers {
+		servers, search, options = append(servers, r.servers...), append(search, r.search...), append(options, r.options...)
 	}
 	if len(servers) == 0 {
-		return nil, nil
+		return nil
 	}
 	rest, domains := withoutServers(host)
 	var b bytes.Buffer
 	for _, server := range servers[:min(len(servers), maxServers)] {
 		fmt.Fprintf(&b, "nameserver %s\n", server)
 	}
-	fmt.Fprintf(&b, "search %s\n", strings.Join(append(search, domains...), " "))
+	if search = append(search, domains...); len(search) > 0 {
+		fmt.Fprintf(&b, "search %s\n", strings.Join(search, " "))
+	}
 	b.Write(rest)
-	return b.Bytes(), nil
+	if len(options) > 0 {
+		fmt.Fprintf(&b, "options %s\n", strings.Join(options, " "))
+	}
+	return b.Bytes()
 }
 
 // withoutServers takes servers and search domains out of a resolv.conf(5), of whose lines

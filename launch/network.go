@@ -22,7 +22,7 @@ import (
 func (l *launcher) lend() error {
 	l.connector = &connector{
 		owner: l.container.Name, joins: l.container.Network.Joins, ports: l.container.Network.Ports, rates: ratesOf(l.container.Network),
-		state: &l.state.Connection, write: l.state.Write,
+		state: &l.state.Connection, write: l.state.Write, namespace: l.pinNetwork,
 	}
 	err := l.connector.lend()
 	if err != nil || !slices.ContainsFunc(l.state.Ports, isRandom) {

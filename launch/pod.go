@@ -114,28 +114,34 @@ func podUp(name string) (err error) {
 	if err := state.write(); err != nil {
 		return err
 	}
-	network := connector{owner: podOwner(name), joins: pod.Network.Joins, ports: pod.Network.Ports, rates: ratesOf(pod.Network), state: &state.Connection, write: state.write}
+	network := connector{owner: podOwner(name), joins: pod.Network.Joins, ports: pod.Network.Ports, rates: ratesOf(pod.Network), state: &state.Connection, write: state.write,
+		namespace: func() (string, error) { return podPath(name, "net"), nil }}
+	if err := pinNamespaces(pod); err != nil {
+		return fmt.Errorf("pod %s: %w", name, err)
+	}
 	if pod.Network.Mode == config.NetworkBridge {
 		if err := network.lend(); err != nil {
 			return err
 		}
 	}
-	if err := pinNamespaces(pod); err != nil {
-		return fmt.Errorf("pod %s: %w", name, err)
-	}
 	return connectPod(pod, &network)
 }
 
 // pinNamespaces makes the namespaces, each a file, and the memory that the containers share.
-// The thread that makes them ends with its goroutine.
 func pinNamespaces(pod *config.Pod) error {
 	if err := linux.Mount("cocker", podPath(pod.Name, podShm), "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=1777"); err != nil {
 		return err
 	}
+	return onNewThread(func() error { return makeNamespaces(pod) })
+}
+
+// onNewThread does something on a thread that ends with its goroutine, and its namespaces
+// with it.
+func onNewThread(do func() error) error {
 	result := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
-		result <- makeNamespaces(pod)
+		result <- do()
 	}()
 	return <-result
 }
@@ -148,25 +154,32 @@ func makeNamespaces(pod *config.Pod) error {
 	if err := unix.Unshare(flags); err != nil {
 		return linux.CloneError(err)
 	}
-	// What every container may in a network of its own: see configureNamespaces of package pid1.
-	err := errors.Join(
-		os.NewSyscallError("sethostname", unix.Sethostname([]byte(pod.Hostname))),
-		setSysctl("net/ipv4/ip_unprivileged_port_start", "0"),
-		setSysctl("net/ipv4/ping_group_range", everyGroup),
-	)
-	if err != nil {
+	if err := errors.Join(os.NewSyscallError("sethostname", unix.Sethostname([]byte(pod.Hostname))), configureNetwork()); err != nil {
 		return err
 	}
 	for _, k := range podKinds {
-		path := podPath(pod.Name, k.name)
-		if err := os.WriteFile(path, nil, 0o400); err != nil {
-			return err
-		}
-		if err := linux.Mount("/proc/thread-self/ns/"+k.name, path, "", unix.MS_BIND, ""); err != nil {
+		if err := pinNamespace(k.name, podPath(pod.Name, k.name)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// configureNetwork sets in a network namespace that belongs to the host's user namespace
+// what every container may in a network of its own: see configureNamespaces of package pid1.
+func configureNetwork() error {
+	return errors.Join(
+		setSysctl("net/ipv4/ip_unprivileged_port_start", "0"),
+		setSysctl("net/ipv4/ping_group_range", everyGroup),
+	)
+}
+
+// pinNamespace makes a file of a namespace of the calling thread.
+func pinNamespace(kind, path string) error {
+	if err := os.WriteFile(path, nil, 0o400); err != nil {
+		return err
+	}
+	return linux.Mount("/proc/thread-self/ns/"+kind, path, "", unix.MS_BIND, "")
 }
 
 func connectPod(pod *config.Pod, network *connector) error {

@@ -19,6 +19,8 @@ const (
 	Volumes    = State + "/volumes"            // named volumes, one directory for each
 	Networks   = Runtime + "/networks"         // leases, one directory for each network
 	Pods       = Runtime + "/pods"             // the namespaces of pods, one directory for each; root's alone
+	CNI        = Runtime + "/cni"              // what CNI plugins have made, one directory for each container; root's alone
+	CNIConfigs = "/etc/cni/net.d"              // network configurations of CNI
 	Registries = "/etc/cocker/registries.toml" // how registries are reached
 	Stage      = Runtime + "/stage"            // where root file systems are assembled, each in a mount namespace of its own
 	Names      = Runtime + "/dns"              // one file for each network whose names are served
@@ -31,6 +33,10 @@ const (
 func ConfigDirs() []string {
 	return []string{"/etc/cocker", "/run/cocker", "/usr/lib/cocker"}
 }
+
+// CNIPlugins are the directories of plugins: that of the specification's authors, and those
+// of the packages of Debian and of Fedora.
+func CNIPlugins() []string { return []string{"/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"} }
 
 // ControlDirs are where systemd keeps what "systemctl set-property" has set, the
 // drop-ins of each unit in a directory: systemd.unit(5), "Unit File Load Path".
