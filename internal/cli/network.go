@@ -75,7 +75,7 @@ type member struct {
 	Aliases       []string `json:"aliases"`
 	Ports         []string `json:"ports"`
 
-	owner     string // of the ports: the container, or its pod
+	owner     string // of the ports and the interface: the container, or its pod
 	published []config.Port
 }
 
@@ -124,10 +124,10 @@ func allMembers() (map[string][]member, error) {
 		}
 		for i, j := range state.Parts() {
 			m := member{Container: state.Name, Address: j.Address, Address6: j.Address6, MAC: j.MAC, Interface: j.Interface,
-				HostInterface: j.HostInterface, Aliases: append([]string{}, j.Aliases...), Ports: []string{}}
+				HostInterface: j.HostInterface, Aliases: append([]string{}, j.Aliases...), Ports: []string{}, owner: state.Owner()}
 			if i == 0 {
 				m.Ports = append(m.Ports, config.FormatPorts(state.Ports)...)
-				m.owner, m.published = state.Owner(), state.Ports
+				m.published = state.Ports
 			}
 			members[j.Network] = append(members[j.Network], m)
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cocker/cocker/config"
 	"github.com/cocker/cocker/internal/paths"
+	"github.com/cocker/cocker/launch"
 	"github.com/cocker/cocker/netsetup"
 	"github.com/cocker/cocker/scope"
 	"github.com/cocker/cocker/units"
@@ -24,7 +25,9 @@ func networkCheckCommand(s *streams) *cobra.Command {
 being reached or from reaching others: files that are wrong, networks that did
 not start and, of those that are up, an interface that is missing or has lost
 its address, rules that somebody has flushed, forwarding that is off, and
-firewalls of the host that drop what is forwarded. It changes nothing;
+firewalls of the host that drop what is forwarded. Of CNI networks it looks for
+the configuration and the plugins, and asks these (CHECK) for the interfaces of
+the containers. It changes nothing;
 "cocker network repair" makes again what is cocker's.
 
 The exit status is 0 if all is well, else 1.`,
@@ -61,7 +64,7 @@ func networkCheck(ctx context.Context, s *streams, names []string, asJSON bool) 
 	}
 	result := checkedNetworks{Findings: []networkFinding{}}
 	for _, n := range networks {
-		found, err := n.check()
+		found, err := n.check(ctx)
 		if err != nil {
 			return err
 		}
@@ -82,7 +85,7 @@ func networkCheck(ctx context.Context, s *streams, names []string, asJSON bool) 
 	return err
 }
 
-func (n network) check() (found []networkFinding, err error) {
+func (n network) check(ctx context.Context) (found []networkFinding, err error) {
 	unit := units.Network(n.Name)
 	switch {
 	case n.Problem != nil:
@@ -94,8 +97,10 @@ func (n network) check() (found []networkFinding, err error) {
 		return []networkFinding{{n.Name, unit + " has failed", "journalctl -u " + unit + " tells why", true}}, nil
 	case n.Unit.ActiveState != "active" && len(n.Members) > 0:
 		return []networkFinding{{n.Name, fmt.Sprintf("%s is %s, but containers run in it", unit, n.state()), "", true}}, nil
-	case n.Unit.ActiveState != "active" || n.Definition.Kind == config.KindCNI:
+	case n.Unit.ActiveState != "active":
 		return nil, nil
+	case n.Definition.Kind == config.KindCNI:
+		return n.checkPlugins(ctx), nil
 	}
 	r, err := netsetup.Resolve(paths.Networks, *n.Definition)
 	if err != nil {
@@ -109,6 +114,18 @@ func (n network) check() (found []networkFinding, err error) {
 		return found, err
 	}
 	return append(found, n.unpublished()...), nil
+}
+
+// checkPlugins asks the plugins of a network of CNI.
+func (n network) checkPlugins(ctx context.Context) (found []networkFinding) {
+	owners := map[string]string{}
+	for _, m := range n.Members {
+		owners[m.owner] = m.Interface
+	}
+	for _, f := range launch.CheckCNI(ctx, n.Definition, owners) {
+		found = append(found, networkFinding{Network: n.Name, Problem: f.Problem, Advice: f.Advice})
+	}
+	return found
 }
 
 // unpublished are ports of containers that have their first join here.
