@@ -31,7 +31,8 @@ func views() []view {
 		// Nor a router's anycast addresses (RFC 4291, section 2.6.1): forwarding, once on, stays on.
 		{"route", `{ ip -4 route show table all; ip -6 route show table all; } | grep -v 'fe80:\|ff00:\|^anycast' | sed 's/ linkdown//'`},
 		{"network namespace", `lsns --type net --noheadings --output NS | wc -l; ls /run/netns 2>/dev/null`},
-		{"nft", `nft -s list ruleset`},
+		// Its warnings of tables that programs of iptables have made are none of a look that went wrong.
+		{"nft", `{ nft -s list ruleset 2>&1 >&3 | grep -v 'is managed by iptables-nft' >&2; } 3>&1`},
 		{"machine", `machinectl list --no-legend --no-pager`},
 		{"runtime file", `find /run/cocker -printf '%P %y %l\n' 2>/dev/null`},
 		{"state file", `find /var/lib/cocker -maxdepth 3 -printf '%P %y %l\n' 2>/dev/null`},
