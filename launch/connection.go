@@ -19,6 +19,7 @@ type Connection struct {
 	HostInterface string        `json:"host_interface,omitempty"`
 	Ports         []config.Port `json:"ports,omitempty"` // with the host's ports that were chosen
 	Joins         []JoinState   `json:"joins,omitempty"`
+	Namespace     netsetup.Mark `json:"namespace,omitempty"` // leads to links that have nothing on the host
 	Rates
 }
 
@@ -85,7 +86,7 @@ func (c *connector) lend() error {
 		c.state.Joins[i].Address, c.state.Joins[i].Address6 = text(lease.V4), text(lease.V6)
 		c.state.Joins[i].MAC = netsetup.MAC(lease, join)
 	}
-	c.state.Address = c.state.Joins[0].Address
+	c.state.Address, c.state.Namespace = c.state.Joins[0].Address, netsetup.NewMark(c.networks)
 	return c.write()
 }
 
@@ -121,7 +122,7 @@ func (c *connector) publish() (err error) {
 // attach connects a network namespace and returns the host's ends of the links. The ports
 // come first: they are what fails, and cheaper to undo.
 func (c *connector) attach(netns int) (interfaces []int, err error) {
-	if err := c.publish(); err != nil {
+	if err := errors.Join(c.state.Namespace.Set(netns), c.publish()); err != nil {
 		return nil, err
 	}
 	for i, network := range c.networks {
@@ -156,7 +157,7 @@ func ensure(network netsetup.Network) error {
 // disconnect gives everything back. It frees ports before the address: another container
 // may take the address at once, and must not get this one's ports with it.
 func (c *Connection) disconnect(owner string) error {
-	errs := []error{c.freeRates()}
+	errs := []error{c.freeRates(), c.Namespace.Cut()}
 	for i, join := range c.Parts() {
 		network, ports := leftNetwork(join.Network), c.Ports
 		if i > 0 {
