@@ -116,7 +116,10 @@ func (c *Connection) renew(owner string, network netsetup.Network) error {
 		if join.Network != network.Name || join.Address == "" && join.Address6 == "" {
 			continue
 		}
-		err := netsetup.Restore(paths.Networks, network, owner, join.lease())
+		var err error
+		if network.Holds(join.lease()) { // else it runs on with what it has, of the subnet from before
+			err = netsetup.Restore(paths.Networks, network, owner, join.lease())
+		}
 		if i == 0 {
 			_, publishErr := netsetup.Publish(owner, join.lease(), c.Ports)
 			err = errors.Join(err, publishErr)

@@ -60,7 +60,7 @@ func TestHostNetworkRestarts(t *testing.T) {
 		h.MustRun(t, `mount -o remount,bind,ro /sys; systemctl unmask systemd-networkd.service systemd-networkd.socket 2>/dev/null
 			ip link add taken0 type veth peer name taken1`)
 		defer cleanup(t, h, `systemctl stop systemd-networkd.socket systemd-networkd; systemctl mask systemd-networkd.service systemd-networkd.socket 2>/dev/null
-			rm /etc/systemd/network/10-all.network; ip link del taken0; ip -4 addr flush dev cocker0 to 198.51.100.1; mount -o remount,bind,rw /sys; rm -rf /run/systemd/netif`)
+			rm /etc/systemd/network/10-all.network; ip link del taken0; ip addr replace 2001:db8:2::1/64 dev eth0 nodad; ip route replace default via 2001:db8:2::2; mount -o remount,bind,rw /sys; rm -rf /run/systemd/netif`)
 		for _, verb := range []string{"start", "restart"} {
 			h.MustRun(t, "timeout 60 systemctl "+verb+" systemd-networkd")
 			h.WaitFor(t, eventually, "networkd at work", `networkctl --no-legend list taken0 | grep -q configured && ip -4 -o addr show taken0 | grep -q 198.51.100.1`)
@@ -144,6 +144,6 @@ func testWithoutIPv6(t *testing.T, h *host.Host) {
 		}
 	}
 	failsOf("six", waiting("name = 'six'"), "this kernel has no IPv6")
-	failsOf("port6", waiting("ports = ['[::1]:8090:80']"), "IPv6")
+	failsOf("port6", waiting("ports = ['[2001:db8::5]:8090:80']"), "the container has no IPv6 address in cocker0")
 	h.MustRun(t, `timeout 60 systemctl stop 'cocker@*.service'; systemctl reset-failed 'cocker*'; [ -z "$(ls /run/cocker/state /run/cocker/networks/*/by-address | grep -v : | grep .)" ]`)
 }

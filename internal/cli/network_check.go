@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/netip"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -108,7 +109,35 @@ func (n network) check() (found []networkFinding, err error) {
 	if err != nil || len(found) > 0 && found[0].Repairable { // the ports have gone with the rest
 		return found, err
 	}
-	return append(found, n.unpublished()...), nil
+	return append(append(found, n.elsewhere(r)...), n.unpublished()...), nil
+}
+
+// elsewhere are containers with an address that the network had before its file was
+// changed, or that somebody else has as well.
+func (n network) elsewhere(r netsetup.Network) (found []networkFinding) {
+	add := func(m member, advice, problem string, arguments ...any) {
+		found = append(found, networkFinding{n.Name, m.Container + " " + fmt.Sprintf(problem, arguments...), advice, false})
+	}
+	neighbours, err := netsetup.Neighbours(r)
+	if err != nil {
+		found = append(found, networkFinding{Network: n.Name, Problem: err.Error()})
+	}
+	for _, m := range n.Members {
+		lease := m.lease()
+		if !r.Holds(lease) {
+			add(m, "systemctl restart "+units.Network(n.Name)+" restarts its containers with new addresses",
+				"runs with the address %s, which the network's file does not give it any more", lease.Address())
+		}
+		for _, prefix := range []netip.Prefix{lease.V4, lease.V6} {
+			if err := netsetup.CheckHost(prefix.Addr()); err != nil {
+				add(m, "", "is not reached: %v", err)
+			}
+			if other := neighbours[prefix.Addr()]; other != "" && m.MAC != "" && other != m.MAC {
+				add(m, "find who has that hardware address, or give the container another address", "is not who answers for its address %s: that is %s", prefix.Addr(), other)
+			}
+		}
+	}
+	return found
 }
 
 // unpublished are ports of containers that have their first join here.
