@@ -43,7 +43,11 @@ func Check(n Network) ([]Finding, error) {
 		return found, err
 	}
 	foreign, err := checkForeign(n)
-	return append(found, foreign...), err
+	if err != nil {
+		return append(found, foreign...), err
+	}
+	legacy, err := checkLegacy(n)
+	return append(append(found, foreign...), legacy...), err
 }
 
 // checkLink looks at the link, and at the gateway's addresses if they are cocker's.

@@ -2,6 +2,7 @@ package netsetup
 
 import (
 	"fmt"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -110,8 +111,19 @@ func TestCheckFinds(t *testing.T) {
 			"nft delete table ip filter", "chain FORWARD of the nft table ip filter"},
 		{"iptables-nft with a rule for us", `iptables-nft -P FORWARD DROP; iptables-nft -N user; iptables-nft -A FORWARD -j user; iptables-nft -A user -i du+ -m comment --comment x -m conntrack --ctstate NEW -j ACCEPT`,
 			"nft delete table ip filter", ""},
+		{"iptables-legacy", `iptables-legacy -P FORWARD DROP; iptables-legacy -N user; iptables-legacy -A FORWARD -j user; iptables-legacy -A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT;
+			iptables-legacy -A user -i eth7 -m comment --comment "this or -j ACCEPT that" -j ACCEPT`, "iptables-legacy -P FORWARD ACCEPT; iptables-legacy -F; iptables-legacy -X user", "iptables-legacy -I FORWARD -i dual -j ACCEPT"},
+		{"iptables-legacy, a rule at the end", `iptables-legacy -N end; iptables-legacy -A FORWARD -g end; iptables-legacy -A end -j REJECT`, "iptables-legacy -F; iptables-legacy -X end", "(chain end)"},
+		{"iptables-legacy with a rule for us", `iptables-legacy -P FORWARD DROP; iptables-legacy -N user; iptables-legacy -A FORWARD -j user;
+			iptables-legacy -A user ! -i eth7 -s 10.89.0.0/16 -m comment --comment "two words" -m conntrack --ctstate NEW -j ACCEPT`, "iptables-legacy -P FORWARD ACCEPT; iptables-legacy -F; iptables-legacy -X user", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			if strings.Contains(test.damage, "iptables-legacy") {
+				requireTool(t, "iptables-legacy")
+				if out, err := exec.Command("iptables-legacy", "-L").CombinedOutput(); err != nil {
+					t.Skipf("%s", out)
+				}
+			}
 			if strings.Contains(test.damage, "iptables-nft") {
 				requireTool(t, "iptables-nft")
 			}

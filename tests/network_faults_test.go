@@ -25,7 +25,7 @@ func TestTwoHundredAtOnce(t *testing.T) {
 		h.MustRun(t, all+`timeout 250 systemctl start $(units 0) $(units 1)`)
 		assertDistinct(t, h, containers)
 		h.MustRun(t, all+`timeout 100 systemctl stop $(units 0)`)
-		h.MustRun(t, all+`timeout 250 systemctl start $(units 0) & timeout 250 systemctl stop $(units 1) & wait`)
+		h.MustRun(t, all+`timeout 250 systemctl start $(units 0) & started=$!; timeout 250 systemctl stop $(units 1) && wait $started`)
 		h.WaitFor(t, eventually, "the launchers' end", "! pgrep -x cocker-launch")
 		assertDistinct(t, h, containers/2)
 		h.MustRun(t, all+`timeout 250 systemctl stop $(units 0)`)
@@ -146,4 +146,75 @@ func testWithoutIPv6(t *testing.T, h *host.Host) {
 	failsOf("six", waiting("name = 'six'"), "this kernel has no IPv6")
 	failsOf("port6", waiting("ports = ['[2001:db8::5]:8090:80']"), "the container has no IPv6 address in cocker0")
 	h.MustRun(t, `timeout 60 systemctl stop 'cocker@*.service'; systemctl reset-failed 'cocker*'; [ -z "$(ls /run/cocker/state /run/cocker/networks/*/by-address | grep -v : | grep .)" ]`)
+}
+
+// What the host, or somebody on the bridge, has as an address no container gets; where it
+// comes later, "cocker network check" tells.
+func TestAddressTakenByOthers(t *testing.T) {
+	onCleanHost(t, func(t *testing.T, h *host.Host) {
+		defer withNetworks(t, h, map[string]string{"front": "subnets = ['10.1.0.0/24']\n"})()
+		fixed := web("fixed", "name = 'front'\naddress = '10.1.0.9'\nports = ['8080:80']")
+		h.MustRun(t, "systemctl start cocker-network@front; ip link add other0 type veth peer name other1; ip addr add 10.1.0.9/32 dev other0")
+		defer cleanup(t, h, "ip link del other0")
+		refused(t, h, "fixed", fixed, "10.1.0.9 is the host's own, on other0")
+		// One that is leased goes around it.
+		start(t, h, "leased", waiting("name = 'front'"))
+		address := h.MustRun(t, `jq -r .address /run/cocker/state/leased.json | cut -d/ -f1`)
+		h.MustRun(t, `systemctl stop cocker@leased; ip addr add "$1"/32 dev other0; systemctl start cocker@leased`, address)
+		if got := h.MustRun(t, `jq -r .address /run/cocker/state/leased.json | cut -d/ -f1`); got == address || !strings.HasPrefix(got, "10.1.0.") {
+			t.Errorf("a container that is leased an address got %s, which the host has: %s", got, address)
+		}
+		h.MustRun(t, `ip addr flush dev other0; systemctl stop cocker@leased`)
+
+		// A machine of somebody else's on the bridge, as libvirt or an administrator puts it there.
+		start(t, h, "fixed", fixed)
+		h.MustRun(t, get, "127.0.0.1:8080")
+		h.MustRun(t, "cocker network check front")
+		h.MustRun(t, `ip netns add stranger; ip link add stranger0 type veth peer name eth0 netns stranger; ip link set stranger0 master front up
+			ip -n stranger addr add 10.1.0.9/24 dev eth0; ip -n stranger link set eth0 up`)
+		defer cleanup(t, h, "ip netns del stranger 2>/dev/null; ip link del stranger0 2>/dev/null || :")
+		h.WaitFor(t, eventually, "the stranger to be noticed", `ip netns exec stranger ping -c1 -W5 10.1.0.1 >/dev/null; ip neigh replace 10.1.0.9 dev front lladdr $(ip netns exec stranger cat /sys/class/net/eth0/address) nud reachable
+			cocker network check front | grep -q 'fixed is not who answers for its address 10.1.0.9'`)
+		h.MustRun(t, "ip netns del stranger; ip link del stranger0 2>/dev/null; ip neigh del 10.1.0.9 dev front; ip addr add 10.1.0.9/32 dev other0")
+		if r := h.Run(t, "cocker network check front"); r.ExitCode != 1 || !strings.Contains(r.Stdout, "front: fixed is not reached: address 10.1.0.9 is the host's own, on other0") {
+			t.Errorf("check: status %d\n%s%s", r.ExitCode, r.Stdout, r.Stderr)
+		}
+		h.MustRun(t, "ip addr flush dev other0; cocker network repair front; cocker network check front")
+		if got := h.MustRun(t, get, "127.0.0.1:8080"); got != "fixed" {
+			t.Errorf("in the end: %q", got)
+		}
+	})
+}
+
+// A network that is up gets another subnet: what runs goes on with the old one, what starts
+// has the new one, and a restart of the network leaves nothing of the old.
+func TestSubnetIsChanged(t *testing.T) {
+	onCleanHost(t, func(t *testing.T, h *host.Host) {
+		defer withNetworks(t, h, map[string]string{"front": "subnets = ['10.1.0.0/24']\n"})()
+		start(t, h, "old", web("old", "name = 'front'\nports = ['8080:80']"))
+		h.WriteFile(t, "/etc/cocker/networks/front.toml", "subnets = ['10.2.0.0/24']\n", 0o644)
+		h.MustRun(t, "systemctl daemon-reload; timeout 60 systemctl reload cocker-network@front")
+		start(t, h, "new", web("new", "name = 'front'\nports = ['8081:80']"))
+		for port, want := range map[string]string{"8080": "old", "8081": "new"} {
+			if got := h.MustRun(t, get, "127.0.0.1:"+port); got != want {
+				t.Errorf("port %s gives %q", port, got)
+			}
+		}
+		if got := inside(t, h, "new", "ip -4 -o addr show eth0 | awk '{print $4}'"); !strings.HasPrefix(got, "10.2.0.") {
+			t.Errorf("the new container has %s", got)
+		}
+		r := h.Run(t, "cocker network check front")
+		if r.ExitCode != 1 || !strings.Contains(r.Stdout, "front: old runs with the address 10.1.0.") || !strings.Contains(r.Stdout, "systemctl restart cocker-network@front.service") {
+			t.Errorf("check: status %d\n%s", r.ExitCode, r.Stdout)
+		}
+		h.MustRun(t, "timeout 100 systemctl restart cocker-network@front")
+		h.WaitFor(t, eventually, "the containers' restart", `[ "$(systemctl is-active cocker@old cocker@new | xargs)" = "active active" ]`)
+		h.MustRun(t, "cocker network check front")
+		if got := h.MustRun(t, "ip -o addr; nft list table inet cocker; ls /run/cocker/networks/front/by-address"); strings.Contains(got, "10.1.0.") {
+			t.Errorf("of the old subnet there is left:\n%s", got)
+		}
+		if got := h.MustRun(t, get, "127.0.0.1:8080"); got != "old" {
+			t.Errorf("after the restart: %q", got)
+		}
+	})
 }

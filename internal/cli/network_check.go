@@ -24,9 +24,10 @@ func networkCheckCommand(s *streams) *cobra.Command {
 		Long: `Check looks for what keeps containers of the networks, or of all networks, from
 being reached or from reaching others: files that are wrong, networks that did
 not start and, of those that are up, an interface that is missing or has lost
-its address, rules that somebody has flushed, forwarding that is off, and
-firewalls of the host that drop what is forwarded. It changes nothing;
-"cocker network repair" makes again what is cocker's.
+its address, rules that somebody has flushed, forwarding that is off, addresses
+that somebody else has, too, and firewalls of the host, of nftables, firewalld
+or iptables, that drop what is forwarded. It changes nothing; "cocker network
+repair" makes again what is cocker's.
 
 The exit status is 0 if all is well, else 1.`,
 		Example:           "  cocker network check\n  cocker network check front",

@@ -43,8 +43,8 @@ sets one variable, --unit and --service one directive, and --volume, --tmpfs and
 --mount the mount of one target.
 
 What changes at once is published ports, aliases, rates, and the limits of
-[resources] but disk_max; what systemd does with the unit does, too. What changes
-at the next start is said. All of it is done or nothing: a port that is taken is
+[resources] but disk_max; what systemd does with the unit does, too. Connections
+through a port that is taken away end. What changes at the next start is said. All of it is done or nothing: a port that is taken is
 an error, and no file is written then.
 
 A key is changed in the file that sets it, the container's own or a drop-in. If
