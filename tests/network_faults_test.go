@@ -19,7 +19,7 @@ func TestTwoHundredAtOnce(t *testing.T) {
 			files[fmt.Sprintf("crowd-%d", i)] = waiting(fmt.Sprintf("name = 'cocker0'\nports = ['%d:80']\n[[network.join]]\nname = 'back'", 9000+i))
 		}
 		declare(t, h, files)
-		h.MustRun(t, "systemctl start cocker-network@back")
+		h.MustRun(t, "cocker run --rm --network back demo true; systemctl start cocker-network@back")
 		before := settled(t, h)
 		const all = `units() { seq -f cocker@crowd-%g "$1" 2 199; }; `
 		h.MustRun(t, all+`timeout 250 systemctl start $(units 0) $(units 1)`)
