@@ -101,6 +101,17 @@ func makeNetwork(network netsetup.Network) (changes []string, err error) {
 	return changes, errors.Join(err, podErr)
 }
 
+// inUse tells whether a container runs, or a pod is up, in the network of that name.
+func inUse(network string) bool {
+	here := func(c *Connection) bool {
+		return slices.ContainsFunc(c.Parts(), func(j JoinState) bool { return j.Network == network })
+	}
+	states, _ := States()
+	pods, _ := podStates()
+	return slices.ContainsFunc(states, func(s *State) bool { return s.Pod == "" && s.Running() && here(&s.Connection) }) ||
+		slices.ContainsFunc(pods, func(p *PodState) bool { return here(&p.Connection) })
+}
+
 // cleanUpIfEnded does once more what its cleanup has done, if a container has ended while
 // its leases were made again.
 func cleanUpIfEnded(state *State) error {
