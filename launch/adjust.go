@@ -147,7 +147,7 @@ func (s *State) adjust(network config.Network, commit func() error) (err error) 
 		return errors.Join(err, s.limitRates(before.Rates), s.unpublish(added, change.moved))
 	}
 	s.Ports, s.Rates, s.Joins = change.result(added), ratesOf(network), withAliases(s.Joins, network.Joins)
-	return errors.Join(netsetup.Unpublish(s.Name, change.gone()), s.Write())
+	return errors.Join(netsetup.Unpublish(s.Name, change.gone()), s.Write(), netsetup.Disconnect(s.Parts()[0].lease(), change.removed))
 }
 
 // portChange is how one list of ports becomes another.

@@ -22,6 +22,7 @@ type Connection struct {
 	HostInterface string        `json:"host_interface,omitempty"`
 	Ports         []config.Port `json:"ports,omitempty"` // with the host's ports that were chosen
 	Joins         []JoinState   `json:"joins,omitempty"`
+	Namespace     netsetup.Mark `json:"namespace,omitempty"` // leads to links that have nothing on the host
 	Rates
 }
 
@@ -88,7 +89,7 @@ func (c *connector) lend() error {
 	if err := c.write(); err != nil {
 		return err
 	}
-	if slices.ContainsFunc(c.lists, func(l *cni.List) bool { return l != nil }) {
+	if c.usesCNI() {
 		reportCNI(cniHost().Del(context.Background(), c.owner)) // what a DEL that failed has left
 	}
 	for i := range c.joins {
@@ -97,7 +98,14 @@ func (c *connector) lend() error {
 		}
 	}
 	c.state.Address, c.state.HostInterface = c.state.Joins[0].Address, c.state.Joins[0].HostInterface
+	if !c.usesCNI() { // whose plugins' links have had the kernel number the namespace
+		c.state.Namespace = netsetup.NewMark(c.networks)
+	}
 	return c.write()
+}
+
+func (c *connector) usesCNI() bool {
+	return slices.ContainsFunc(c.lists, func(l *cni.List) bool { return l != nil })
 }
 
 // load reads the file of a network, and of CNI's the plugins' configuration.
@@ -169,7 +177,7 @@ func (c *connector) publish() (err error) {
 // attach connects a network namespace and returns the host's ends of the links. The ports
 // come first: they are what fails, and cheaper to undo.
 func (c *connector) attach(netns int) (interfaces []int, err error) {
-	if err := c.publish(); err != nil {
+	if err := errors.Join(c.state.Namespace.Set(netns), c.publish()); err != nil {
 		return nil, err
 	}
 	for i, network := range c.networks {
@@ -207,7 +215,7 @@ func ensure(network netsetup.Network) error {
 // disconnect gives everything back. It frees ports before the address: another container
 // may take the address at once, and must not get this one's ports with it.
 func (c *Connection) disconnect(owner string) error {
-	errs := []error{c.freeRates()}
+	errs := []error{c.freeRates(), c.Namespace.Cut()}
 	for i, join := range c.Parts() {
 		if join.CNI != "" {
 			continue

@@ -160,12 +160,25 @@ func networkUp(name string) error {
 	return err
 }
 
+// networkDown removes a network. That of a start that has failed stays if containers run in
+// it, as they do when its file has become bad; systemd.exec(5) has SERVICE_RESULT.
 func networkDown(name string) error {
+	result := os.Getenv("SERVICE_RESULT")
+	failed := result != "" && result != "success"
+	if failed && inUse(name) {
+		return nil
+	}
 	definition, err := config.FindNetwork(paths.ConfigDirs(), name)
+	if err != nil && failed {
+		return nil // so it has failed, and has made nothing
+	}
 	if err != nil || definition.Kind == config.KindCNI { // whose plugins keep for themselves what is nobody's
 		return err
 	}
 	network, err := netsetup.Resolve(paths.Networks, *definition)
+	if err != nil && failed {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

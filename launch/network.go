@@ -101,6 +101,17 @@ func makeNetwork(network netsetup.Network) (changes []string, err error) {
 	return changes, errors.Join(err, podErr)
 }
 
+// inUse tells whether a container runs, or a pod is up, in the network of that name.
+func inUse(network string) bool {
+	here := func(c *Connection) bool {
+		return slices.ContainsFunc(c.Parts(), func(j JoinState) bool { return j.Network == network })
+	}
+	states, _ := States()
+	pods, _ := podStates()
+	return slices.ContainsFunc(states, func(s *State) bool { return s.Pod == "" && s.Running() && here(&s.Connection) }) ||
+		slices.ContainsFunc(pods, func(p *PodState) bool { return here(&p.Connection) })
+}
+
 // cleanUpIfEnded does once more what its cleanup has done, if a container has ended while
 // its leases were made again.
 func cleanUpIfEnded(state *State) error {
@@ -116,7 +127,10 @@ func (c *Connection) renew(owner string, network netsetup.Network) error {
 		if join.Network != network.Name || join.Address == "" && join.Address6 == "" {
 			continue
 		}
-		err := netsetup.Restore(paths.Networks, network, owner, join.lease())
+		var err error
+		if network.Holds(join.lease()) { // else it runs on with what it has, of the subnet from before
+			err = netsetup.Restore(paths.Networks, network, owner, join.lease())
+		}
 		if i == 0 {
 			_, publishErr := netsetup.Publish(owner, join.lease(), c.Ports)
 			err = errors.Join(err, publishErr)

@@ -105,12 +105,17 @@ func (c client) register(ctx context.Context, r Registration) error {
 	giveUp := time.Now().Add(registerPatience)
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		err := c.registerOnce(ctx, r)
-		if !errors.Is(err, ErrExists) || c.lives(ctx, r.Name) || time.Now().After(giveUp) {
+		if !errors.Is(err, ErrExists) || c.lives(ctx, r.Name) {
 			return err
+		}
+		// Nobody has the name: no reason for the caller not to run.
+		stale := fmt.Errorf("register machine %q: systemd-machined has not forgotten the one before, whose processes are gone", r.Name)
+		if time.Now().After(giveUp) {
+			return stale
 		}
 		select {
 		case <-ctx.Done():
-			return err
+			return stale
 		case <-time.After(pause):
 		}
 	}

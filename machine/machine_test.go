@@ -167,6 +167,25 @@ func TestRegisterTakesTheNameOfTheDead(t *testing.T) {
 	}
 }
 
+// On a host where hundreds of containers start, machined forgets a dead one late. That is no
+// reason to refuse a start, as another machine of the name would be.
+func TestRegisterGivesUpOnTheDead(t *testing.T) {
+	c := fakeBus(t, func(m *dbus.Message) *dbus.Message {
+		switch m.Headers[dbus.FieldMember].Value() {
+		case "RegisterMachineWithNetwork":
+			return failure(m, "org.freedesktop.machine1.MachineExists")
+		case "GetAll":
+			return reply(m, map[string]dbus.Variant{"Leader": dbus.MakeVariant(uint32(0))})
+		}
+		return reply(m, dbus.ObjectPath("/x"))
+	})
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	if err := c.register(ctx, Registration{Name: "web"}); err == nil || errors.Is(err, ErrExists) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestNoBusIsUnavailable(t *testing.T) {
 	c := client{filepath.Join(t.TempDir(), "none")}
 	if err := c.register(context.Background(), Registration{Name: "web"}); !errors.Is(err, ErrUnavailable) {

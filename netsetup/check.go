@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/google/nftables"
-	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -44,7 +43,11 @@ func Check(n Network) ([]Finding, error) {
 		return found, err
 	}
 	foreign, err := checkForeign(n)
-	return append(found, foreign...), err
+	if err != nil {
+		return append(found, foreign...), err
+	}
+	legacy, err := checkLegacy(n)
+	return append(append(found, foreign...), legacy...), err
 }
 
 // checkLink looks at the link, and at the gateway's addresses if they are cocker's.
@@ -210,96 +213,4 @@ func Unpublished(container string, lease Lease, ports []config.Port) (missing []
 		}
 	}
 	return missing, nil
-}
-
-// checkForeign finds chains of others that drop what is forwarded unless a rule accepts
-// it, and have none for the network. A packet has to pass the chains of all tables
-// (nft(8), "verdict statement": accept ends one base chain only), so that no rule of
-// ours can let it through.
-func checkForeign(n Network) (found []Finding, err error) {
-	conn, err := nftables.New()
-	if err != nil {
-		return nil, fmt.Errorf("open nftables: %w", err)
-	}
-	chains, err := conn.ListChains()
-	if err != nil {
-		return nil, fmt.Errorf("list chains: %w", err)
-	}
-	for _, c := range chains {
-		dropping := c.Policy != nil && *c.Policy == nftables.ChainPolicyDrop
-		if c.Hooknum == nil || *c.Hooknum != *nftables.ChainHookForward || !dropping || c.Table.Name == tableName || !concerns(c.Table, n) {
-			continue
-		}
-		accepted, err := accepts(conn, chains, c.Table, n.Link)
-		if err != nil {
-			return found, err
-		}
-		if !accepted {
-			found = append(found, droppedBy(c, n))
-		}
-	}
-	return found, nil
-}
-
-func concerns(t *nftables.Table, n Network) bool {
-	switch t.Family {
-	case nftables.TableFamilyINet:
-		return true
-	case nftables.TableFamilyIPv4:
-		return n.V4.valid()
-	case nftables.TableFamilyIPv6:
-		return n.V6.valid()
-	}
-	return false
-}
-
-// accepts tells whether some rule of the table names the interface and accepts.
-func accepts(conn *nftables.Conn, chains []*nftables.Chain, t *nftables.Table, link string) (bool, error) {
-	for _, c := range chains {
-		if c.Table.Name != t.Name || c.Table.Family != t.Family {
-			continue
-		}
-		rules, err := conn.GetRules(t, c)
-		if err != nil && !errors.Is(err, unix.ENOENT) {
-			return false, fmt.Errorf("list rules of table %s: %w", t.Name, err)
-		}
-		for _, r := range rules {
-			if acceptsLink(r.Exprs, link) {
-				return true, nil
-			}
-		}
-	}
-	return false, nil
-}
-
-// acceptsLink looks for a comparison with the name, or with what it begins with
-// ("cocker*"), and for the verdict.
-func acceptsLink(exprs []expr.Any, link string) bool {
-	named, accepted, isName := false, false, false
-	for _, e := range exprs {
-		switch e := e.(type) {
-		case *expr.Meta:
-			isName = e.Key == expr.MetaKeyIIFNAME || e.Key == expr.MetaKeyOIFNAME
-		case *expr.Cmp:
-			prefix := len(e.Data) <= len(link) && len(e.Data) > 0 && strings.HasPrefix(link, string(e.Data))
-			if isName && e.Op == expr.CmpOpEq && (prefix || bytes.Equal(e.Data, interfaceName(link))) {
-				named = true
-			}
-		case *expr.Verdict:
-			accepted = e.Kind == expr.VerdictAccept
-		}
-	}
-	return named && accepted
-}
-
-// droppedBy says how the firewall that a chain is of can be told. Docker has a chain for
-// this, and leaves alone what is in it.
-func droppedBy(c *nftables.Chain, n Network) Finding {
-	families := map[nftables.TableFamily]string{nftables.TableFamilyINet: "inet", nftables.TableFamilyIPv4: "ip", nftables.TableFamilyIPv6: "ip6"}
-	family := families[c.Table.Family]
-	finding := Finding{Problem: fmt.Sprintf("the chain %s of the nft table %s %s, which is not cocker's, drops what is forwarded and no rule of it accepts: the containers reach nothing outside",
-		c.Name, family, c.Table.Name)}
-	finding.Advice = fmt.Sprintf("let the firewall that it is of accept what comes from and goes to %s, such as: nft insert rule %s %s %s iifname %[1]s accept, and the same with oifname; with Docker in the chain DOCKER-USER, with ufw by \"ufw route allow in on %[1]s\"",
-		n.Link, family, c.Table.Name, c.Name)
-	return finding
 }

@@ -6,7 +6,7 @@ import "errors"
 var (
 	// ErrNotUp: the bridge or the table of the network is missing; Up makes them.
 	ErrNotUp = errors.New("network is not up")
-	// ErrAddressTaken: another container holds the lease of the address.
+	// ErrAddressTaken: another container holds the lease of the address, or the host has it.
 	ErrAddressTaken = errors.New("address is already leased")
 	// ErrNoAddress: the network has no free address left.
 	ErrNoAddress = errors.New("no free address")

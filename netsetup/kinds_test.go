@@ -119,6 +119,10 @@ func testShared(t *testing.T, kind config.NetworkKind, modes []string) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			mark := NewMark([]Network{n})
+			if err := mark.Set(box.netns); err != nil {
+				t.Fatal(err)
+			}
 			endpoint, err := Attach(n, "web", lease, config.Join{}, 0, box.netns)
 			if errors.Is(err, unix.EOPNOTSUPP) {
 				t.Skip(err)
@@ -132,8 +136,15 @@ func testShared(t *testing.T, kind config.NetworkKind, modes []string) {
 			if err := n.CheckPorts([]config.Port{port("", 8080)}); err == nil || n.CheckPorts(nil) != nil {
 				t.Errorf("ports: %v", err)
 			}
-			if err := Detach(n, "web", nil); err != nil {
+			if err := errors.Join(mark.Cut(), Detach(n, "web", nil)); err != nil {
 				t.Error(err)
+			}
+			// This process keeps the namespace, and the link is gone nevertheless.
+			if left := output(t, "nsenter", fmt.Sprintf("--net=/proc/%d/fd/%d", os.Getpid(), box.netns), "ip", "-o", "link"); strings.Contains(left, "eth0") || !strings.Contains(left, "lo:") {
+				t.Errorf("left in the namespace: %s", left)
+			}
+			if err := mark.Cut(); err != nil {
+				t.Errorf("again: %v", err)
 			}
 			if err := Down(n); err != nil {
 				t.Error(err)

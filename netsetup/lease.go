@@ -30,7 +30,7 @@ func (l Lease) Address() netip.Addr {
 
 // Acquire leases addresses of the network for the container: the fixed ones of the
 // join, or if it has none the one that the container's name hashes to or another
-// free one; its address of IPv6 has the same host number. A container that holds a
+// free one that the host has not either; its address of IPv6 has the same host number. A container that holds a
 // lease already, be it from a start that was killed, gets it again. It fails with
 // ErrAddressTaken (and the holder's name) or ErrNoAddress. Addresses that are fixed in
 // the files of containers that don't run are not known here.
@@ -107,6 +107,20 @@ func Restore(dir string, n Network, container string, lease Lease) error {
 		return fmt.Errorf("restore the lease of %s in %s: %w", container, n.Name, err)
 	}
 	return nil
+}
+
+// Holds tells whether the addresses of a lease are of the network's subnets: these may have
+// been changed since.
+func (n Network) Holds(lease Lease) bool {
+	for _, a := range []struct {
+		subnet Subnet
+		held   netip.Prefix
+	}{{n.V4, lease.V4}, {n.V6, lease.V6}} {
+		if a.held.IsValid() && !(a.subnet.valid() && a.subnet.forContainers(a.held.Addr())) {
+			return false
+		}
+	}
+	return true
 }
 
 // leases is the directory of the leases of one network, a book for each family.
@@ -220,7 +234,7 @@ func (l leases) fixedTaken(container string, fixed6 netip.Addr) bool {
 		return false
 	}
 	holder := l.v6.holder(fixed6)
-	return holder != "" && holder != container
+	return holder != "" && holder != container || CheckHost(fixed6) != nil
 }
 
 // sequence is a start below count, and a step that comes by all numbers below it.
@@ -246,6 +260,9 @@ func divisor(a, b uint64) uint64 {
 // belongs to it in the other. It holds both or, of what it did not hold before, none.
 func (l leases) claimPair(container string, first, fixed6 netip.Addr) (v4, v6 netip.Addr, err error) {
 	b := l.book(first)
+	if err := CheckHost(first); err != nil {
+		return v4, v6, err
+	}
 	if !first.Is4() {
 		return v4, first, b.claimFixed(container, first)
 	}
@@ -258,6 +275,9 @@ func (l leases) claimPair(container string, first, fixed6 netip.Addr) (v4, v6 ne
 		if !l.network.V6.forContainers(second) { // the gateway's
 			err = fmt.Errorf("%w: %s by the gateway", ErrAddressTaken, second)
 		}
+	}
+	if err == nil {
+		err = CheckHost(second)
 	}
 	if err == nil {
 		err = l.v6.claimFixed(container, second)

@@ -2,6 +2,7 @@ package netsetup
 
 import (
 	"fmt"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -99,8 +100,33 @@ func TestCheckFinds(t *testing.T) {
 			"nft delete table inet firewall", "chain outward of the nft table inet firewall"},
 		{"policy with a rule for us", `nft add table ip filter; nft 'add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }';
 			nft 'add rule ip filter FORWARD iifname "dual" accept'; nft 'add rule ip filter FORWARD oifname "dual" accept'`, "nft delete table ip filter", ""},
+		{"firewalld", firewalld(""), "nft delete table inet firewalld", "--zone=trusted --add-interface=dual"},
+		{"firewalld that trusts us", firewalld(`iifname "dual" goto filter_FWD_trusted`), "nft delete table inet firewalld", ""},
+		{"firewalld that trusts another", firewalld(`iifname "dua" goto filter_FWD_trusted`), "nft delete table inet firewalld", "drops what is forwarded"},
+		{"policy with a rule for the subnet", `nft add table ip filter; nft 'add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }';
+			nft 'add rule ip filter FORWARD ip saddr 10.89.0.0/16 ct state { new, established } accept'`, "nft delete table ip filter", ""},
+		{"policy with a rule for another subnet", `nft add table ip filter; nft 'add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }';
+			nft 'add rule ip filter FORWARD ip saddr 10.90.0.0/16 accept'`, "nft delete table ip filter", "chain FORWARD"},
+		{"iptables-nft", `iptables-nft -P FORWARD DROP; iptables-nft -N user; iptables-nft -A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT; iptables-nft -A FORWARD -j user; iptables-nft -A user -i docker0 -j ACCEPT`,
+			"nft delete table ip filter", "chain FORWARD of the nft table ip filter"},
+		{"iptables-nft with a rule for us", `iptables-nft -P FORWARD DROP; iptables-nft -N user; iptables-nft -A FORWARD -j user; iptables-nft -A user -i du+ -m comment --comment x -m conntrack --ctstate NEW -j ACCEPT`,
+			"nft delete table ip filter", ""},
+		{"iptables-legacy", `iptables-legacy -P FORWARD DROP; iptables-legacy -N user; iptables-legacy -A FORWARD -j user; iptables-legacy -A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT;
+			iptables-legacy -A user -i eth7 -m comment --comment "this or -j ACCEPT that" -j ACCEPT`, "iptables-legacy -P FORWARD ACCEPT; iptables-legacy -F; iptables-legacy -X user", "iptables-legacy -I FORWARD -i dual -j ACCEPT"},
+		{"iptables-legacy, a rule at the end", `iptables-legacy -N end; iptables-legacy -A FORWARD -g end; iptables-legacy -A end -j REJECT`, "iptables-legacy -F; iptables-legacy -X end", "(chain end)"},
+		{"iptables-legacy with a rule for us", `iptables-legacy -P FORWARD DROP; iptables-legacy -N user; iptables-legacy -A FORWARD -j user;
+			iptables-legacy -A user ! -i eth7 -s 10.89.0.0/16 -m comment --comment "two words" -m conntrack --ctstate NEW -j ACCEPT`, "iptables-legacy -P FORWARD ACCEPT; iptables-legacy -F; iptables-legacy -X user", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			if strings.Contains(test.damage, "iptables-legacy") {
+				requireTool(t, "iptables-legacy")
+				if out, err := exec.Command("iptables-legacy", "-L").CombinedOutput(); err != nil {
+					t.Skipf("%s", out)
+				}
+			}
+			if strings.Contains(test.damage, "iptables-nft") {
+				requireTool(t, "iptables-nft")
+			}
 			output(t, "sh", "-c", test.damage)
 			findings := check(t, n)
 			if test.finding == "" && findings != "" || !strings.Contains(findings, test.finding) {
@@ -117,6 +143,28 @@ func TestCheckFinds(t *testing.T) {
 			}
 		})
 	}
+}
+
+// firewalld is what firewalld has of forwarding, without zones but the default one.
+func firewalld(zone string) string {
+	return `nft -f - <<END
+table inet firewalld {
+	chain filter_FWD_public { meta l4proto { icmp, ipv6-icmp } accept; }
+	chain filter_FWD_trusted { accept; }
+	chain filter_FORWARD_ZONES { ` + zone + `
+		goto filter_FWD_public; }
+	chain filter_FORWARD {
+		type filter hook forward priority 10; policy accept;
+		ct state { established, related } accept
+		ct status dnat accept
+		iifname "lo" accept
+		jump filter_FORWARD_ZONES
+		ct state { invalid } drop
+		reject with icmpx admin-prohibited
+	}
+}
+END
+`
 }
 
 // Docker starts after cocker, and loads br_netfilter.

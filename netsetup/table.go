@@ -1,12 +1,16 @@
 package netsetup
 
 import (
+	"bytes"
+	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
 )
 
 // tableName is the one table of all networks of cocker.
@@ -208,6 +212,67 @@ func (t table) elementsOf(n Network) []membership {
 		all = append(all, membership{t.v6.subnets, subnetElements(n.V6)})
 	}
 	return all
+}
+
+// dropStaleSubnets deletes the subnets of which the host has no address, other than those
+// of n: of networks that were given another subnet while they were up.
+func (t table) dropStaleSubnets(conn *nftables.Conn, n ...Network) error {
+	known, err := addressesOf(nil)
+	if err != nil {
+		return err
+	}
+	for _, network := range n {
+		for _, s := range network.subnets() {
+			known = append(known, s.Prefix)
+		}
+	}
+	isKnown := map[netip.Addr]bool{}
+	for _, prefix := range known {
+		isKnown[prefix.Masked().Addr()] = true
+	}
+	for _, set := range []*nftables.Set{t.v4.subnets, t.v6.subnets} {
+		elements, err := conn.GetSetElements(set)
+		if err != nil {
+			return fmt.Errorf("list set %s: %w", set.Name, err)
+		}
+		stale := intervals(elements, func(first netip.Addr) bool { return !isKnown[first] })
+		if len(stale) == 0 {
+			continue
+		}
+		err = conn.SetDeleteElements(set, stale)
+		if err = errors.Join(err, conn.Flush()); err != nil && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("remove old subnets from set %s: %w", set.Name, err)
+		}
+	}
+	return nil
+}
+
+// intervals are both elements of each interval whose first address is wanted. The kernel
+// lists beginnings and ends in any order.
+func intervals(elements []nftables.SetElement, wanted func(first netip.Addr) bool) (found []nftables.SetElement) {
+	slices.SortFunc(elements, func(a, b nftables.SetElement) int {
+		if order := bytes.Compare(a.Key, b.Key); order != 0 || a.IntervalEnd == b.IntervalEnd {
+			return order
+		}
+		if a.IntervalEnd { // of the interval before
+			return -1
+		}
+		return 1
+	})
+	open := false
+	for _, e := range elements {
+		if !e.IntervalEnd {
+			first, ok := netip.AddrFromSlice(e.Key)
+			open = ok && wanted(first)
+		}
+		if open {
+			found = append(found, nftables.SetElement{Key: e.Key, IntervalEnd: e.IntervalEnd})
+		}
+		if e.IntervalEnd {
+			open = false
+		}
+	}
+	return found
 }
 
 // interfaceName is a name as the kernel compares it: all of IFNAMSIZ, so that

@@ -64,17 +64,25 @@ func Ensure(n Network) (changes []string, err error) {
 	if created {
 		changes = append(changes, "created bridge "+n.Link)
 	}
+	var forwarding []string
 	if err == nil {
-		err = adoptLinks(n)
+		forwarding, err = ensureRest(n)
 	}
-	if err != nil || !n.Routed() {
-		return changes, err
+	if err != nil && created { // nobody takes down what did not come up
+		err = errors.Join(err, down(n))
+	}
+	return append(changes, forwarding...), err
+}
+
+// ensureRest is what comes after the bridge.
+func ensureRest(n Network) (changes []string, err error) {
+	if err := adoptLinks(n); err != nil || !n.Routed() {
+		return nil, err
 	}
 	if err := ensureTable(n); err != nil {
-		return changes, err
+		return nil, err
 	}
-	forwarding, err := ensureForwarding(n)
-	return append(changes, forwarding...), err
+	return ensureForwarding(n)
 }
 
 func ensureTable(n Network) error {
@@ -88,7 +96,7 @@ func ensureTable(n Network) error {
 	if err := batch.Flush(); err != nil {
 		return fmt.Errorf("make table %s: %w", tableName, err)
 	}
-	return nil
+	return newTable().dropStaleSubnets(batch, n)
 }
 
 // unique refuses a subnet that overlaps one of another network of cocker, which is known
@@ -133,6 +141,10 @@ func Down(n Network) error {
 		return err
 	}
 	defer unlock()
+	return down(n)
+}
+
+func down(n Network) error {
 	var failed []error
 	if n.bridged() {
 		failed = append(failed, deleteCutLinks(n))
@@ -178,7 +190,7 @@ func leaveTable(n Network) error {
 			failed = append(failed, fmt.Errorf("remove %s from set %s: %w", n.Name, p.set.Name, err))
 		}
 	}
-	return errors.Join(failed...)
+	return errors.Join(append(failed, t.dropStaleSubnets(conn))...)
 }
 
 func nothingIf(gone bool, err error) error {

@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -34,6 +35,20 @@ func TestExampleFilesAreFine(t *testing.T) {
 			t.Errorf("%s: an example has a description, and uses the image that needs no network, or one that its README makes", file)
 		}
 	}
+	networks, err := filepath.Glob(examplesDir + "/*/networks/*.toml")
+	if err != nil || len(networks) < 2 {
+		t.Fatalf("%d files, %v", len(networks), err)
+	}
+	for _, file := range networks {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := config.ParseNetwork(strings.TrimSuffix(filepath.Base(file), ".toml"), file, string(text))
+		if err != nil || n.Description == "" {
+			t.Errorf("%s: %v, or no description", file, err)
+		}
+	}
 }
 
 // Each README of the examples is what one sees who follows it, and who has
@@ -54,8 +69,10 @@ func TestExamples(t *testing.T) {
 				put := copyExample(t, h, dir)
 				before := h.Snapshot(t)
 				follow(t, h, put, steps)
+				// The directories of the leases of networks that are gone, and an empty one.
+				h.MustRun(t, `cd /run/cocker/networks && ls | grep -vx cocker0 | xargs rm -rf; rmdir --ignore-fail-on-non-empty /etc/cocker/networks /etc/cocker/pods 2>/dev/null || :`)
 				h.AssertClean(t, before)
-				h.MustRun(t, `left=$(ls -A /etc/cocker/containers /srv | grep -v '^/\|^$'); [ -z "$left" ] || { echo "$left"; exit 1; }`)
+				h.MustRun(t, `left=$(ls -A /etc/cocker/containers /etc/cocker/networks /etc/cocker/pods /srv 2>/dev/null | grep -v '^/\|^$'); [ -z "$left" ] || { echo "$left"; exit 1; }`)
 			})
 		})
 	}
@@ -72,17 +89,20 @@ func TestReadme(t *testing.T) {
 // copyExample puts the files of an example on the host and returns where.
 func copyExample(t *testing.T, h *host.Host, dir string) string {
 	t.Helper()
-	files, err := os.ReadDir(dir)
+	target := "/root/examples/" + filepath.Base(dir)
+	err := filepath.WalkDir(dir, func(file string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		h.WriteFile(t, target+strings.TrimPrefix(file, dir), string(text), 0o644)
+		return nil
+	})
 	if err != nil {
 		t.Fatal(err)
-	}
-	target := "/root/examples/" + filepath.Base(dir)
-	for _, file := range files {
-		text, err := os.ReadFile(filepath.Join(dir, file.Name()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		h.WriteFile(t, target+"/"+file.Name(), string(text), 0o644)
 	}
 	return target
 }

@@ -84,7 +84,14 @@ func TestHeldNamespace(t *testing.T) {
 	onCleanHost(t, func(t *testing.T, h *host.Host) {
 		h.WriteFile(t, "/etc/cocker/networks/back.toml", backNetwork, 0o644)
 		defer removeNetwork(t, h, "back")
-		start(t, h, "both", joined)
+		// One whose links have nothing on the host that could be set down.
+		h.WriteFile(t, "/etc/cocker/networks/lan.toml", "kind = 'macvlan'\nparent = 'eth0'\nsubnets = [{ subnet = '192.0.2.0/24', gateway = '192.0.2.2', range = '192.0.2.128/25' }]\n", 0o644)
+		defer removeNetwork(t, h, "lan")
+		start(t, h, "both", joined+"[[network.join]]\nname = 'lan'\ninterface = 'lan0'\naddress = '192.0.2.200'\n")
+		const reachLAN = `nsenter --net --target "$1" ping -c1 -W5 -I lan0 192.0.2.2 >/dev/null 2>&1 && echo reached || echo cut`
+		if got := h.MustRun(t, reachLAN, mainPID(t, h, "both")); got != "reached" {
+			t.Errorf("before the stop, the neighbour of the host is %s", got)
+		}
 		h.MustRun(t, `nsenter --net --target "$1" setsid sleep 1000000 >/dev/null 2>&1 & echo $! >/srv/holder`, mainPID(t, h, "both"))
 		defer h.MustRun(t, "kill $(cat /srv/holder) && rm /srv/holder")
 		h.WaitFor(t, eventually, "the holder", `[ "$(readlink /proc/$(cat /srv/holder)/ns/net)" = "$(readlink /proc/$1/ns/net)" ]`, mainPID(t, h, "both"))
@@ -95,7 +102,13 @@ func TestHeldNamespace(t *testing.T) {
 		if got := h.MustRun(t, `nsenter --net --target $(cat /srv/holder) ping -c1 -W2 10.88.0.1 >/dev/null 2>&1 || nsenter --net --target $(cat /srv/holder) ping -c1 -W2 10.91.0.1 >/dev/null 2>&1 && echo reached || echo cut`); got != "cut" {
 			t.Errorf("from the namespace that is left, the host is %s", got)
 		}
+		if got := h.MustRun(t, reachLAN+`; nsenter --net --target "$1" ip -o link show lan0 2>/dev/null || :`, h.MustRun(t, "cat /srv/holder")); got != "cut" {
+			t.Errorf("from the namespace that is left, the neighbour of the host is %s", got)
+		}
 		h.MustRun(t, "systemctl start cocker@both")
+		if got := h.MustRun(t, reachLAN, mainPID(t, h, "both")); got != "reached" {
+			t.Errorf("by the next run, the neighbour of the host is %s", got)
+		}
 		if got := h.MustRun(t, get, "10.91.0.7"); got != "joined" {
 			t.Errorf("the next run says %q", got)
 		}

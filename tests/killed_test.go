@@ -115,3 +115,45 @@ func killEverywhere(t *testing.T, h *host.Host, what string, usual int) (kills i
 	t.Logf("%s: %d kills", what, kills)
 	return kills
 }
+
+// Who makes a network may be killed as well: a stop leaves nothing of it, and the next start
+// works.
+func TestNetworkKilledAtEveryPhase(t *testing.T) {
+	onCleanHost(t, func(t *testing.T, h *host.Host) {
+		h.WriteFile(t, "/usr/local/bin/killer", killer, 0o755)
+		h.WriteFile(t, "/etc/systemd/system/cocker-network@back.service.d/killer.conf", `[Unit]
+StartLimitIntervalSec=0
+[Service]
+ExecStart=
+ExecStart=/usr/local/bin/killer /run/kill-network /usr/libexec/cocker/cocker-launch network-up %i
+`, 0o644)
+		defer withNetworks(t, h, map[string]string{"back": backNetwork})()
+		defer h.MustRun(t, "rm -r /etc/systemd/system/cocker-network@back.service.d /usr/local/bin/killer; systemctl daemon-reload")
+		h.MustRun(t, "cocker run --rm --network back demo true; systemctl stop cocker-network@back")
+		before := settled(t, h)
+		kills := 0
+		for _, call := range []string{"mkdirat", "sendto", "sendmsg", "write", "renameat", "clone"} {
+			for n := 1; ; n++ {
+				if n > 2 && (n%2 == 1) != (h.Release == host.Trixie) {
+					continue
+				}
+				r := h.Run(t, `echo "$1" >/run/kill-network; timeout 60 systemctl start cocker-network@back 2>/dev/null; echo $?; rm /run/kill-network
+					timeout 60 systemctl stop cocker-network@back; systemctl reset-failed 'cocker-network@back' 'cocker-dns@back*' 2>/dev/null
+					ip -o link show back >&2; nft list ruleset | grep back >&2; systemctl is-active cocker-dns@back.socket >&2
+					timeout 60 systemctl start cocker-network@back && cocker network check back >/dev/null || echo "it does not start" >&2
+					timeout 60 systemctl stop cocker-network@back; rm -f /run/killed.trace`, fmt.Sprint(call, " ", n))
+				if left := strings.TrimSpace(strings.NewReplacer("Device \"back\" does not exist.", "", "inactive", "").Replace(r.Stderr)); left != "" {
+					t.Errorf("killed at %s %d: %s", call, n, left)
+				}
+				if strings.HasPrefix(r.Stdout, "0") {
+					break
+				}
+				kills++
+			}
+		}
+		if t.Logf("%d kills", kills); kills < 10 {
+			t.Errorf("only %d kills: the test is not testing", kills)
+		}
+		assertStopped(t, h, before)
+	})
+}

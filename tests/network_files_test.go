@@ -55,6 +55,8 @@ func TestNetworkFiles(t *testing.T) {
 		h.MustRun(t, "timeout 60 systemctl stop cocker@two")
 		h.WaitFor(t, eventually, "front to go", `[ "$(systemctl is-active cocker-network@front)" = inactive ] && ! ip link show front 2>/dev/null`)
 		h.MustRun(t, `[ "$(systemctl is-active cocker-network@back)" = active ] && ip link show back >/dev/null`)
+		h.MustRun(t, "timeout 60 systemctl start cocker@two && kill -9 $(systemctl show -P MainPID cocker@two)")
+		h.WaitFor(t, eventually, "front to go after a crash", `[ "$(systemctl is-active cocker-network@front)" = inactive ] && ! ip link show front 2>/dev/null`)
 	})
 }
 

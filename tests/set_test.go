@@ -85,6 +85,27 @@ func TestSetPorts(t *testing.T) {
 	})
 }
 
+// What goes through a port ends when that is taken away; through others, it goes on.
+func TestSetPortsEndsConnections(t *testing.T) {
+	onCleanHost(t, func(t *testing.T, h *host.Host) {
+		importTools(t, h)
+		start(t, h, "chat", "images = ['demo', 'tools:1']\ncommand = ['socat', 'TCP-LISTEN:7,fork,reuseaddr', 'EXEC:cat']\n[network]\nports = ['9007:7', '9008:7']\n")
+		// Each says what it gets, and "end" when the connection ends.
+		const talk = `mkfifo /srv/to-$1; (socat - TCP:"$2:$1" </srv/to-$1 >/srv/from-$1 2>/dev/null; echo end >>/srv/from-$1) >/dev/null 2>&1 & sleep 1000000 >/srv/to-$1 2>/dev/null & echo $! >>/srv/pids`
+		defer h.MustRun(t, "kill $(cat /srv/pids)")
+		h.WaitFor(t, eventually, "the server", `[ "$(echo x | socat -t 5 - TCP:127.0.0.1:9007)" = x ]`)
+		h.MustRun(t, talk, "9007", "127.0.0.1")
+		h.MustRun(t, talk, "9008", hostAddress)
+		says := func(text string) { h.MustRun(t, "echo $1 >/srv/to-9007; echo $1 >/srv/to-9008", text) }
+		says("one")
+		h.WaitFor(t, eventually, "both answers", "[ \"$(cat /srv/from-*| xargs)\" = 'one one' ]")
+		h.MustRun(t, "cocker set chat --port-rm 9007 --port-add 9009:7")
+		says("two")
+		h.WaitFor(t, eventually, "the end of one", `echo >/srv/to-9007; [ "$(cat /srv/from-9008 | xargs)" = 'one two' ] && [ "$(cat /srv/from-9007 | xargs)" = 'one end' ]`)
+		h.WaitFor(t, eventually, "the end of its process in the container", `[ "$(pgrep -x cat -c --ns $(systemctl show -P MainPID cocker@chat) --nslist pid)" = 1 ]`)
+	})
+}
+
 // A port that somebody has changes nothing, neither of the file nor of what runs.
 func TestSetTakenPort(t *testing.T) {
 	onCleanHost(t, func(t *testing.T, h *host.Host) {

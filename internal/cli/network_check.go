@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/netip"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -24,11 +25,12 @@ func networkCheckCommand(s *streams) *cobra.Command {
 		Long: `Check looks for what keeps containers of the networks, or of all networks, from
 being reached or from reaching others: files that are wrong, networks that did
 not start and, of those that are up, an interface that is missing or has lost
-its address, rules that somebody has flushed, forwarding that is off, and
-firewalls of the host that drop what is forwarded. Of CNI networks it looks for
-the configuration and the plugins, and asks these (CHECK) for the interfaces of
-the containers. It changes nothing;
-"cocker network repair" makes again what is cocker's.
+its address, rules that somebody has flushed, forwarding that is off, addresses
+that somebody else has, too, and firewalls of the host, of nftables, firewalld
+or iptables, that drop what is forwarded. Of CNI networks it looks for the
+configuration and the plugins, and asks these (CHECK) for the interfaces of the
+containers. It changes nothing; "cocker network repair" makes again what is
+cocker's.
 
 The exit status is 0 if all is well, else 1.`,
 		Example:           "  cocker network check\n  cocker network check front",
@@ -113,7 +115,35 @@ func (n network) check(ctx context.Context) (found []networkFinding, err error) 
 	if err != nil || len(found) > 0 && found[0].Repairable { // the ports have gone with the rest
 		return found, err
 	}
-	return append(found, n.unpublished()...), nil
+	return append(append(found, n.elsewhere(r)...), n.unpublished()...), nil
+}
+
+// elsewhere are containers with an address that the network had before its file was
+// changed, or that somebody else has as well.
+func (n network) elsewhere(r netsetup.Network) (found []networkFinding) {
+	add := func(m member, advice, problem string, arguments ...any) {
+		found = append(found, networkFinding{n.Name, m.Container + " " + fmt.Sprintf(problem, arguments...), advice, false})
+	}
+	neighbours, err := netsetup.Neighbours(r)
+	if err != nil {
+		found = append(found, networkFinding{Network: n.Name, Problem: err.Error()})
+	}
+	for _, m := range n.Members {
+		lease := m.lease()
+		if !r.Holds(lease) {
+			add(m, "systemctl restart "+units.Network(n.Name)+" restarts its containers with new addresses",
+				"runs with the address %s, which the network's file does not give it any more", lease.Address())
+		}
+		for _, prefix := range []netip.Prefix{lease.V4, lease.V6} {
+			if err := netsetup.CheckHost(prefix.Addr()); err != nil {
+				add(m, "", "is not reached: %v", err)
+			}
+			if other := neighbours[prefix.Addr()]; other != "" && m.MAC != "" && other != m.MAC {
+				add(m, "find who has that hardware address, or give the container another address", "is not who answers for its address %s: that is %s", prefix.Addr(), other)
+			}
+		}
+	}
+	return found
 }
 
 // checkPlugins asks the plugins of a network of CNI.

@@ -43,7 +43,9 @@ sets one variable, --unit and --service one directive, and --volume, --tmpfs and
 --mount the mount of one target.
 
 What changes at once is published ports, aliases, rates, and the limits of
-[resources] but disk_max; what systemd does with the unit does, too. What changes
+[resources] but disk_max; what systemd does with the unit does, too. Connections
+through a port that is taken away end. "cocker ps" shows the ports as they are;
+the unit's status text, which the container has, those of its start. What changes
 at the next start is said. All of it is done or nothing: a port that is taken is
 an error, and no file is written then.
 
