@@ -27,6 +27,7 @@ const (
 type bench struct {
 	settings
 	contenders []contender
+	engines    []engine
 	result     *result
 	progress   io.Writer
 }
@@ -46,6 +47,7 @@ func measureInside(ctx context.Context, s settings, stdout, stderr io.Writer) er
 		{"start", "memory without an init", b.memoryWithoutInit},
 		{"sessions", "sessions", b.measureSessions},
 		{"network", "make networks", b.prepareNetworks},
+		{"network", "check that they run", b.tryNetworks},
 		{"network-start", "start with a network", b.startNetworks},
 		{"network-traffic", "throughput", b.measureTraffic},
 		{"network-names", "names", b.measureNames},

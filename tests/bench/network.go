@@ -71,30 +71,51 @@ func numbers(first, last int) (all []int) {
 }
 
 // startNetworks starts one container of each engine a round, and many of each a batch.
-// Of the daemons' none ends before: they are all there, and idle.
+// Daemons are all there, and idle.
 func (b *bench) startNetworks(ctx context.Context) (err error) {
-	all := engines()
-	for _, e := range all {
+	for _, e := range b.engines {
 		if err := e.setUp(ctx); err != nil {
 			return fmt.Errorf("%s: %w", e.name, err)
 		}
 		defer func() { err = errors.Join(err, e.tearDown(ctx)) }()
-		if err := e.trial(ctx); err != nil {
-			return fmt.Errorf("%s: %w", e.name, err)
-		}
 	}
-	if err := inTurn(all, b.rounds, func(e engine) error { return b.startOne(ctx, e) }); err != nil {
+	if err := inTurn(b.engines, b.rounds, func(e engine) error { return b.startOne(ctx, e) }); err != nil {
 		return err
 	}
-	return inTurn(all, b.batches, func(e engine) error { return b.startBatch(ctx, e) })
+	return inTurn(b.engines, b.batches, func(e engine) error { return b.startBatch(ctx, e) })
+}
+
+// tryNetworks leaves out the peers that do not run on this machine, and says so.
+func (b *bench) tryNetworks(ctx context.Context) error {
+	for _, e := range engines() {
+		err := e.setUp(ctx)
+		if err == nil {
+			err = e.trial(ctx)
+		}
+		journal := ""
+		if err != nil {
+			journal, _ = output(ctx, "journalctl", "--no-pager", "--output=cat", "--lines=30") // to say more
+		}
+		err = errors.Join(err, e.tearDown(ctx))
+		switch {
+		case err == nil:
+			b.engines = append(b.engines, e)
+		case e.name == cockerBridge:
+			return fmt.Errorf("%s: %w\n%s", e.name, err, journal)
+		default:
+			b.result.note(netStart, e.name, "does not run here")
+			fmt.Fprintf(b.progress, "bench: %s does not run here: %v\n%s\n", e.name, err, journal)
+		}
+	}
+	return nil
 }
 
 // trial starts and stops a container unmeasured, and makes sure that it is one.
 func (e engine) trial(ctx context.Context) error {
-	if err := e.up(ctx, 0); err != nil {
-		return err
+	err := e.up(ctx, 0)
+	if err == nil {
+		err = e.answers(ctx, 0)
 	}
-	err := e.answers(ctx, 0)
 	leader, leaderErr := e.leader(ctx, 0)
 	if err = errors.Join(err, leaderErr); err == nil {
 		err = checkIsolation(contender{ownRoot: true, ownNetwork: true, hostUsers: e.unit == nil || e.name == netavark}, leader)
@@ -181,7 +202,7 @@ func (b *bench) startCrowds(ctx context.Context) error {
 	if b.crowd == 0 {
 		return nil
 	}
-	for _, e := range engines() {
+	for _, e := range b.engines {
 		err := e.setUp(ctx)
 		if err == nil {
 			err = b.crowdAtOnce(ctx, e)

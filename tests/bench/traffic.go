@@ -66,7 +66,7 @@ func (b *bench) measureTraffic(ctx context.Context) error {
 
 // alone starts two containers of an engine, while no other one has anything on the host.
 func (b *bench) alone(ctx context.Context, rounds int, do func(e engine, here, sibling process) error) error {
-	return inTurn(engines(), rounds, func(e engine) error {
+	return inTurn(b.engines, rounds, func(e engine) error {
 		err := e.setUp(ctx)
 		if err == nil {
 			err = e.up(ctx, here, sibling)
