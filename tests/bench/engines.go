@@ -22,8 +22,8 @@ type engine struct {
 	clear func() [][]string   // takes that back
 	start func(n int) command // of the n-th; nil: it is a unit
 	unit  func(n int) string  // nil: it is none
-	stop  func(names []string) [][]string
-	named func(n int) string // as its siblings call it; nil: they have no names
+	stop  func() []string     // all of them; nil: they are units
+	named func(n int) string  // as its siblings call it; nil: they have no names
 }
 
 type command []string
@@ -103,7 +103,7 @@ func podmanUnit(n int) string {
 		"--network", podmanNet, "--publish", fmt.Sprintf("%d:80", 12000+n), "demo:1.0", "sh", "-c", fmt.Sprintf("%q", served(n)))
 	remove := strings.Join(netPodman("rm", "--volumes", "--force", "--ignore", "--time", "0", fmt.Sprint("bench-podman-", n)), " ")
 	return fmt.Sprintf("[Service]\nType=notify\nNotifyAccess=all\nKillMode=mixed\nDelegate=yes\nEnvironment=PODMAN_SYSTEMD_UNIT=%%n\n"+
-		"ExecStart=%s\nExecStop=%s\nExecStopPost=-%s\nTimeoutStartSec=%d\n", strings.Join(run, " "), remove, remove, int(patient.Seconds()))
+		"ExecStart=%s\nExecStop=%s\nExecStopPost=-%s\nTimeoutSec=%d\n", strings.Join(run, " "), remove, remove, int(patient.Seconds()))
 }
 
 // nspawnNetUnit gives the container its address by a command in it: the host has no
@@ -119,7 +119,7 @@ SuccessExitStatus=133
 Slice=machine.slice
 Delegate=yes
 TasksMax=16384
-TimeoutStartSec=%[6]d
+TimeoutSec=%[6]d
 `, n, netRoot(n), nspawnLink, 14000+n, inside, int(patient.Seconds()))
 }
 
@@ -141,8 +141,8 @@ func withDaemon() engine {
 		start: func(n int) command {
 			return client("run", "--detach", "--rm", "--name", name(n), "--network", podmanNet, "--publish", fmt.Sprintf("%d:80", 13000+n), "demo:1.0", "sh", "-c", served(n))
 		},
-		stop: func(names []string) [][]string {
-			return [][]string{client(append([]string{"rm", "--force"}, names...)...)}
+		stop: func() []string {
+			return []string{"sh", "-c", strings.Join(client("ps", "--all", "--quiet"), " ") + " | xargs --no-run-if-empty " + strings.Join(client("rm", "--force"), " ")}
 		},
 		ready: func() [][]string {
 			return [][]string{
@@ -198,17 +198,16 @@ func (e engine) up(ctx context.Context, numbers ...int) error {
 // patient is the deadline of what is not measured, and of what has a deadline of its own.
 const patient = 15 * time.Minute
 
+// down stops containers, all at once.
 func (e engine) down(ctx context.Context, numbers ...int) error {
-	words := [][]string{append([]string{"systemctl", "stop"}, e.names(numbers)...)}
-	if e.unit == nil {
-		words = e.stop(e.names(numbers))
+	words := append([]string{"systemctl", "stop"}, e.names(numbers)...)
+	if e.stop != nil {
+		words = e.stop()
 	}
 	ctx, cancel := context.WithTimeout(ctx, patient)
 	defer cancel()
-	for _, w := range words {
-		if err := callWithin(ctx, w[0], w[1:]...); err != nil {
-			return err
-		}
+	if err := callWithin(ctx, words[0], words[1:]...); err != nil {
+		return err
 	}
 	if e.unit != nil { // one that was given up is not to be in the way of the next start
 		_ = call(ctx, "systemctl", "reset-failed")

@@ -15,9 +15,9 @@ import (
 const (
 	netStart    = "start, bridge and port"
 	netAnswer   = "start, until the port answers"
-	netAtOnce   = "many at once, each"
-	netAnswers  = "many at once, until all answer, each"
-	crowdStart  = "a crowd at once, each"
+	netAtOnce   = "many at once, bridge and port, each"
+	netAnswers  = "many at once, until all ports answer, each"
+	crowdStart  = "a crowd at once, until all answer, each"
 	crowdFirst  = "a crowd in a row: the first 50, each"
 	crowdLast   = "a crowd in a row: the last 50, each"
 	crowdWindow = 50
@@ -48,6 +48,10 @@ func (b *bench) prepareNetworks(ctx context.Context) error {
 		return err
 	}
 	if err := b.serveUpstream(ctx); err != nil {
+		return err
+	}
+	long := fmt.Sprintf("[Service]\nTimeoutSec=%d\n", int(patient.Seconds()))
+	if err := writeAll([]file{{"/etc/systemd/system/cocker@.service.d/bench-network.conf", long}}); err != nil {
 		return err
 	}
 	for _, e := range engines() {
@@ -171,6 +175,7 @@ func (e engine) answers(ctx context.Context, numbers ...int) error {
 			if err == nil {
 				break
 			}
+			time.Sleep(time.Millisecond / 2)
 			if ctx.Err() != nil {
 				return fmt.Errorf("container %d does not answer at its port: %w", n, err)
 			}
@@ -223,21 +228,24 @@ func (b *bench) crowdAtOnce(ctx context.Context, e engine) error {
 	defer cancel()
 	began := time.Now()
 	err := e.up(limited, crowd...)
+	if err == nil {
+		err = e.answers(limited, crowd...)
+	}
 	took := since(began)
 	switch {
-	case limited.Err() != nil && ctx.Err() == nil:
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err == nil:
+		b.result.add(crowdStart, e.name, took/float64(b.crowd))
+		return e.down(ctx, crowd...)
+	case limited.Err() != nil:
 		b.result.note(crowdStart, e.name, fmt.Sprintf("not in %v", b.patience))
-		err = nil
-	case err != nil:
+	default:
 		b.result.note(crowdStart, e.name, "failed")
 		fmt.Fprintf(b.progress, "bench: %s: a crowd at once: %v\n", e.name, err)
-		err = nil
-	default:
-		if err = e.answers(ctx, crowd...); err == nil {
-			b.result.add(crowdStart, e.name, took/float64(b.crowd))
-		}
 	}
-	return errors.Join(err, e.down(ctx, crowd...))
+	// A daemon may still be at what it was asked for.
+	return errors.Join(e.down(ctx, crowd...), e.tearDown(ctx), e.setUp(ctx), e.down(ctx, crowd...))
 }
 
 func (b *bench) crowdInRow(ctx context.Context, e engine) error {
@@ -246,7 +254,9 @@ func (b *bench) crowdInRow(ctx context.Context, e engine) error {
 	end := time.Now().Add(b.patience)
 	for n := 1; n <= b.crowd && time.Now().Before(end) && err == nil; n++ {
 		began := time.Now()
-		err = e.up(ctx, n)
+		if err = e.up(ctx, n); err == nil {
+			err = e.answers(ctx, n)
+		}
 		took = append(took, since(began))
 	}
 	running := numbers(1, len(took))

@@ -52,15 +52,17 @@ func TestNetworkGoals(t *testing.T) {
 	r := newResult("a machine", settings{only: "network"})
 	for name, took := range map[string]float64{cockerBridge: 30, netavark: 100, nspawnBridge: 40} {
 		r.add(netStart, name, took)
+		r.add(netAnswer, name, took)
 		r.add(toHost, name, took)
 	}
 	r.note(crowdStart, netavark, "not in 3m0s")
 	report := strings.Join(strings.Fields(r.report()), " ")
 	for _, want := range []string{
-		"start, bridge and port 0.75 0.75 1.00 × the best peer ok",
+		"start, bridge and port 0.30 0.30 1.00 × podman, netavark ok",
+		"start, until the port answers 0.75 0.75 1.00 × the best peer ok",
 		"container to host 0.30 0.30 at least 0.95 × the best peer missed",
 		"start, bridge and port 30.0 (30.0, 30.0) 100.0 (100.0, 100.0) ×3.33 - 40.0 (40.0, 40.0) ×1.33",
-		"a crowd at once, each - not in 3m0s - -",
+		"a crowd at once, until all answer, each - not in 3m0s - -",
 	} {
 		if !strings.Contains(report, want) {
 			t.Errorf("%q is not in\n%s", want, r.report())
