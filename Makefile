@@ -53,8 +53,8 @@ test-vm: roots disks ## run the tests that need virtual machines (as root)
 test-system: roots ## run the tests on a real systemd (as root)
 	$(GO) test -timeout 50m ./tests/...
 
-# For example BENCHFLAGS=-json, or "-rounds 100".
-bench: roots ## measure containers beside bare services and nspawn, sessions and images beside podman (as root)
+# For example BENCHFLAGS=-json, "-rounds 100", or "-only network-traffic".
+bench: roots ## measure containers beside bare services and nspawn, networks, sessions and images beside podman (as root)
 	@$(GO) build -o $(BENCHMARK) ./tests/bench
 	@$(BENCHMARK) $(BENCHFLAGS)
 

@@ -67,7 +67,7 @@ func FuzzLines(f *testing.F) {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		var doc document
+		var doc map[string]any
 		md, err := toml.Decode(text, &doc)
 		if err != nil || !utf8.ValidString(text) {
 			return

@@ -121,22 +121,15 @@ func (s *source) entries() ([]*entry, error) {
 	if p := s.badUTF8(); p != nil {
 		return nil, p
 	}
-	var doc document
+	// The tables as the parser has made them: into anything else package toml would copy
+	// them by reflection, and into an Unmarshaler it would note of each key that it is known.
+	var doc any
 	md, err := toml.Decode(s.text, &doc)
 	if err != nil {
 		return nil, s.syntaxProblem(err)
 	}
-	return s.collect(doc, md.Keys())
-}
-
-// document takes the tables as the parser has made them; without this method
-// package toml would copy them by reflection.
-type document map[string]any
-
-// UnmarshalTOML implements toml.Unmarshaler.
-func (d *document) UnmarshalTOML(v any) error {
-	*d, _ = v.(map[string]any)
-	return nil
+	tables, _ := doc.(map[string]any)
+	return s.collect(tables, md.Keys())
 }
 
 func (s *source) badUTF8() *Problem {
@@ -175,7 +168,7 @@ func (s *source) syntaxLine(at toml.Position) int {
 
 // collect walks the keys in file order. It sees each entry several times, once
 // for every key inside it.
-func (s *source) collect(doc document, keys []toml.Key) ([]*entry, error) {
+func (s *source) collect(doc map[string]any, keys []toml.Key) ([]*entry, error) {
 	var (
 		store = make([]entry, 0, len(keys)) // one piece of memory for all
 		all   = make([]*entry, 0, len(keys))
@@ -199,7 +192,7 @@ func (s *source) collect(doc document, keys []toml.Key) ([]*entry, error) {
 }
 
 // entry finds the entry that key belongs to; the header of a table has none.
-func (s *source) entry(doc document, key toml.Key) (entry, bool) {
+func (s *source) entry(doc map[string]any, key toml.Key) (entry, bool) {
 	table, isTable := doc[key[0]].(map[string]any)
 	if !isTable || !knownTable(key[0]) {
 		return entry{key: key[0], slot: slot("", key[0]), value: doc[key[0]], src: s}, true

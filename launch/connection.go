@@ -184,8 +184,10 @@ func (c *connector) attach(netns int) (interfaces []int, err error) {
 		if c.lists[i] != nil {
 			continue
 		}
-		if err := ensure(network); err != nil {
-			return nil, err
+		if i > 0 { // publish has seen to the first
+			if err := ensure(network); err != nil {
+				return nil, err
+			}
 		}
 		endpoint, err := netsetup.Attach(network, c.owner, c.leases[i], c.joins[i], i, netns)
 		if err != nil {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -236,12 +235,12 @@ func deleteOwn(n Network, name string) error {
 
 // setSysctl writes a key in its form with slashes: the name of a link may have dots.
 func setSysctl(key, value string) error {
-	file, err := os.OpenFile(filepath.Join("/proc/sys", key), os.O_WRONLY, 0)
+	file, err := unix.Open(filepath.Join("/proc/sys", key), unix.O_WRONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("set sysctl %s: %w", key, err)
 	}
-	_, err = file.WriteString(value)
-	if err := errors.Join(err, file.Close()); err != nil {
+	_, err = unix.Write(file, []byte(value))
+	if err := errors.Join(err, unix.Close(file)); err != nil {
 		return fmt.Errorf("set sysctl %s=%s: %w", key, value, err)
 	}
 	return nil

@@ -13,15 +13,20 @@ import (
 
 // getter asks for elements of a map. The library can only list a whole map, which
 // grows with the number of containers, and hides why it failed.
-type getter struct{ *netlink.Conn }
+//
+// It is on the path of every start, so it has a plain socket: in one that the runtime polls
+// each question wakes up a thread or two, which takes longer than the answer.
+type getter struct{ socket int }
 
 func openGetter() (getter, error) {
-	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	socket, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
 	if err != nil {
 		return getter{}, fmt.Errorf("open nftables: %w", err)
 	}
-	return getter{conn}, nil
+	return getter{socket}, nil
 }
+
+func (g getter) Close() error { return unix.Close(g.socket) }
 
 // owned is the part of an element that matters here.
 type owned struct {
@@ -33,7 +38,33 @@ type owned struct {
 
 // one is the element with that key, zero if there is no such element, or no such map.
 func (g getter) one(set *nftables.Set, key []byte) (owned, error) {
-	found, err := g.request(set, 0, func(attributes *netlink.AttributeEncoder) {
+	answers, err := g.ask(elementQuestion(set, key))
+	if err != nil {
+		return owned{}, err
+	}
+	return answers[0].element(set)
+}
+
+// all is every element of the map, none if there is no such map.
+func (g getter) all(set *nftables.Set) ([]owned, error) {
+	answers, err := g.ask(question{table: set.Table, kind: unix.NFT_MSG_GETSETELEM, dump: true, add: func(attributes *netlink.AttributeEncoder) {
+		nameSet(set, attributes)
+	}})
+	if err != nil {
+		return nil, err
+	}
+	return answers[0].elements(set)
+}
+
+// chainQuestion asks for all chains of the family: that is faster than to ask for each.
+func chainQuestion(t *nftables.Table) question {
+	return question{table: t, kind: unix.NFT_MSG_GETCHAIN, dump: true, add: func(*netlink.AttributeEncoder) {}}
+}
+
+// elementQuestion asks for the element of a set that has the key.
+func elementQuestion(set *nftables.Set, key []byte) question {
+	return question{table: set.Table, kind: unix.NFT_MSG_GETSETELEM, add: func(attributes *netlink.AttributeEncoder) {
+		nameSet(set, attributes)
 		attributes.Nested(unix.NFTA_SET_ELEM_LIST_ELEMENTS, func(list *netlink.AttributeEncoder) error {
 			list.Nested(unix.NFTA_LIST_ELEM, func(element *netlink.AttributeEncoder) error {
 				element.Nested(unix.NFTA_SET_ELEM_KEY, func(value *netlink.AttributeEncoder) error {
@@ -44,31 +75,23 @@ func (g getter) one(set *nftables.Set, key []byte) (owned, error) {
 			})
 			return nil
 		})
-	})
-	if err != nil || len(found) == 0 {
-		return owned{}, err
-	}
-	return found[0], nil
+	}}
 }
 
-// all is every element of the map, none if there is no such map.
-func (g getter) all(set *nftables.Set) ([]owned, error) {
-	return g.request(set, netlink.Dump, func(*netlink.AttributeEncoder) {})
+func nameSet(set *nftables.Set, attributes *netlink.AttributeEncoder) {
+	attributes.String(unix.NFTA_SET_ELEM_LIST_TABLE, set.Table.Name)
+	attributes.String(unix.NFTA_SET_ELEM_LIST_SET, set.Name)
 }
 
 // uses counts the rules of each chain of the table and the jumps to it
-// (NFTA_CHAIN_USE). To ask for all chains of the family at once is faster than for each.
-func (g getter) uses(t *nftables.Table) (map[string]int, error) {
-	reply, err := g.ask(t, unix.NFT_MSG_GETCHAIN, netlink.Dump, func(*netlink.AttributeEncoder) {})
-	if err != nil {
-		return nil, fmt.Errorf("list chains: %w", err)
+// (NFTA_CHAIN_USE).
+func (a answer) uses(t *nftables.Table) (map[string]int, error) {
+	if a.err != nil {
+		return nil, fmt.Errorf("list chains: %w", a.err)
 	}
 	uses := map[string]int{}
-	for _, message := range reply {
-		if len(message.Data) < 4 {
-			continue
-		}
-		attributes, err := netlink.NewAttributeDecoder(message.Data[4:])
+	for _, message := range a.messages {
+		attributes, err := netlink.NewAttributeDecoder(message)
 		if err != nil {
 			return nil, fmt.Errorf("decode chains: %w", err)
 		}
@@ -92,43 +115,29 @@ func (g getter) uses(t *nftables.Table) (map[string]int, error) {
 	return uses, nil
 }
 
-func (g getter) request(set *nftables.Set, flags netlink.HeaderFlags, add func(*netlink.AttributeEncoder)) ([]owned, error) {
-	reply, err := g.ask(set.Table, unix.NFT_MSG_GETSETELEM, flags, func(attributes *netlink.AttributeEncoder) {
-		attributes.String(unix.NFTA_SET_ELEM_LIST_TABLE, set.Table.Name)
-		attributes.String(unix.NFTA_SET_ELEM_LIST_SET, set.Name)
-		add(attributes)
-	})
-	if errors.Is(err, unix.ENOENT) {
+// element is the one that was asked for.
+func (a answer) element(set *nftables.Set) (owned, error) {
+	found, err := a.elements(set)
+	if err != nil || len(found) == 0 {
+		return owned{}, err
+	}
+	return found[0], nil
+}
+
+func (a answer) elements(set *nftables.Set) ([]owned, error) {
+	if errors.Is(a.err, unix.ENOENT) {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, fmt.Errorf("ask for elements of %s: %w", set.Name, err)
+	if a.err != nil {
+		return nil, fmt.Errorf("ask for elements of %s: %w", set.Name, a.err)
 	}
-	return decodeElements(reply)
+	return decodeElements(a.messages)
 }
 
-func (g getter) ask(t *nftables.Table, kind netlink.HeaderType, flags netlink.HeaderFlags, add func(*netlink.AttributeEncoder)) ([]netlink.Message, error) {
-	attributes := netlink.NewAttributeEncoder()
-	add(attributes)
-	payload, err := attributes.Encode()
-	if err != nil {
-		return nil, err
-	}
-	// struct nfgenmsg, linux/netfilter/nfnetlink.h: family, version, resource.
-	header := []byte{byte(t.Family), unix.NFNETLINK_V0, 0, 0}
-	return g.Execute(netlink.Message{
-		Header: netlink.Header{Type: unix.NFNL_SUBSYS_NFTABLES<<8 | kind, Flags: netlink.Request | flags},
-		Data:   append(header, payload...),
-	})
-}
-
-func decodeElements(messages []netlink.Message) ([]owned, error) {
+func decodeElements(messages [][]byte) ([]owned, error) {
 	var found []owned
 	for _, message := range messages {
-		if len(message.Data) < 4 {
-			continue
-		}
-		attributes, err := netlink.NewAttributeDecoder(message.Data[4:])
+		attributes, err := netlink.NewAttributeDecoder(message)
 		if err != nil {
 			return nil, fmt.Errorf("decode elements: %w", err)
 		}

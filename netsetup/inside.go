@@ -44,8 +44,15 @@ func (l insideLink) check() error {
 // and the default routes.
 func (l insideLink) configure() error {
 	return inNamespace(l.netns, func() error {
-		if err := loopbackUp(); err != nil {
-			return err
+		// One socket for all requests: to open and close one for each takes longer than
+		// what they ask for.
+		handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+		if err != nil {
+			return fmt.Errorf("open rtnetlink: %w", err)
+		}
+		defer handle.Close()
+		if err := setLinkUp(handle, loopbackIndex); err != nil {
+			return fmt.Errorf("set lo up: %w", err)
 		}
 		index, err := linkIndex(l.name)
 		if err != nil {
@@ -58,18 +65,18 @@ func (l insideLink) configure() error {
 			if !address.IsValid() {
 				continue
 			}
-			if err := addAddress(index, address); err != nil {
+			if err := giveAddress(handle, index, address); err != nil {
 				return err
 			}
 		}
-		if err := setUp(index); err != nil {
+		if err := setLinkUp(handle, index); err != nil {
 			return fmt.Errorf("set %s up: %w", l.name, err)
 		}
-		return l.addRoutes(index)
+		return l.addRoutes(handle, index)
 	})
 }
 
-func (l insideLink) addRoutes(index int) error {
+func (l insideLink) addRoutes(handle *netlink.Handle, index int) error {
 	if !l.routes {
 		return nil
 	}
@@ -82,7 +89,7 @@ func (l insideLink) addRoutes(index int) error {
 			everything := netip.PrefixFrom(gateway, 0).Masked()
 			route.Gw, route.Dst, route.Scope = nil, ipNet(everything), netlink.SCOPE_LINK
 		}
-		if err := netlink.RouteReplace(route); err != nil {
+		if err := handle.RouteReplace(route); err != nil {
 			return fmt.Errorf("add default route via %s: %w", gateway, err)
 		}
 	}
@@ -132,18 +139,24 @@ func loopbackUp() error {
 	return nil
 }
 
-func setUp(index int) error {
-	return netlink.LinkSetUp(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: index}})
+func setUp(index int) error { return setLinkUp(&netlink.Handle{}, index) }
+
+func setLinkUp(handle *netlink.Handle, index int) error {
+	return handle.LinkSetUp(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: index}})
 }
 
 // addAddress gives the link an address; that it has it already is success.
 func addAddress(index int, address netip.Prefix) error {
+	return giveAddress(&netlink.Handle{}, index, address)
+}
+
+func giveAddress(handle *netlink.Handle, index int, address netip.Prefix) error {
 	link := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: index}}
 	wanted := &netlink.Addr{IPNet: ipNet(address)}
 	if address.Addr().Is6() {
 		wanted.Flags = unix.IFA_F_NODAD // the leases see to it that it is unique
 	}
-	if err := netlink.AddrReplace(link, wanted); err != nil {
+	if err := handle.AddrReplace(link, wanted); err != nil {
 		return fmt.Errorf("add address %s: %w", address, err)
 	}
 	return nil

@@ -2,7 +2,6 @@ package netsetup
 
 import (
 	"fmt"
-	"os"
 	"runtime"
 
 	"golang.org/x/sys/unix"
@@ -27,14 +26,14 @@ func inNamespace(netns int, do func() error) error {
 
 // visit is inNamespace on the calling thread, which the caller has locked.
 func visit(netns int, do func() error) (err error, restored bool) {
-	home, err := os.Open("/proc/thread-self/ns/net")
+	home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("open own network namespace: %w", err), true
 	}
-	defer home.Close()
+	defer unix.Close(home)
 	if err := unix.Setns(netns, unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("enter network namespace: %w", err), true
 	}
 	err = do()
-	return err, unix.Setns(int(home.Fd()), unix.CLONE_NEWNET) == nil
+	return err, unix.Setns(home, unix.CLONE_NEWNET) == nil
 }

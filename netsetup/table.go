@@ -145,6 +145,18 @@ func (t table) chains() []baseChain {
 	}
 }
 
+// chainSize is how many rules a chain of the table has.
+type chainSize struct {
+	name  string
+	rules int
+}
+
+// chainSizes are those of chains, for each start: to make the rules takes as long as to ask
+// for them.
+func chainSizes() [6]chainSize {
+	return [...]chainSize{{publishChain, 4}, {"guard", 4}, {"forward", 6}, {"prerouting", 2}, {"output", 3}, {"postrouting", 6}}
+}
+
 // ensure adds to the batch what makes the table as it has to be. What exists
 // stays, the elements of the maps above all; the rules are written anew, so they
 // are right whatever was there. All in one transaction: no packet meets a

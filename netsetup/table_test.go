@@ -149,3 +149,16 @@ func TestNetworkCheck(t *testing.T) {
 		}
 	}
 }
+
+// IsUp compares numbers instead of making the rules.
+func TestChainSizes(t *testing.T) {
+	chains, sizes := newTable().chains(), chainSizes()
+	if len(chains) != len(sizes) {
+		t.Fatalf("%d chains, %d sizes", len(chains), len(sizes))
+	}
+	for i, c := range chains {
+		if want := (chainSize{c.name, len(c.rules)}); sizes[i] != want {
+			t.Errorf("size %v, want %v", sizes[i], want)
+		}
+	}
+}

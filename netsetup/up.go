@@ -201,8 +201,8 @@ func nothingIf(gone bool, err error) error {
 }
 
 // IsUp tells whether the bridge is there and the table is whole, but for the elements
-// of published ports: a handful of short questions to the kernel, cheap enough for each
-// start. Of a network that the host does not route it tells whether the link is there.
+// of published ports: a handful of short questions to the kernel in one message, cheap
+// enough for each start. Of a network that the host does not route it tells whether the link is there.
 func IsUp(n Network) (bool, error) {
 	if _, err := linkIndex(n.Link); err != nil {
 		return false, nothingIf(errors.Is(err, unix.ENODEV), err)
@@ -221,17 +221,26 @@ func IsUp(n Network) (bool, error) {
 
 // missing names what the table has not, though it should: "" if there is nothing.
 func (g getter) missing(t table, n Network) (string, error) {
-	uses, err := g.uses(t.Table)
+	members := t.elementsOf(n)
+	questions := []question{chainQuestion(t.Table)}
+	for _, p := range members {
+		questions = append(questions, elementQuestion(p.set, p.elements[0].Key))
+	}
+	answers, err := g.ask(questions...)
 	if err != nil {
 		return "", err
 	}
-	for _, c := range t.chains() {
-		if uses[c.name] < len(c.rules) { // jumps to the chain count, too
+	uses, err := answers[0].uses(t.Table)
+	if err != nil {
+		return "", err
+	}
+	for _, c := range chainSizes() {
+		if uses[c.name] < c.rules { // jumps to the chain count, too
 			return "chain " + c.name, nil
 		}
 	}
-	for _, p := range t.elementsOf(n) {
-		element, err := g.one(p.set, p.elements[0].Key)
+	for i, p := range members {
+		element, err := answers[i+1].element(p.set)
 		if err != nil {
 			return "", err
 		}

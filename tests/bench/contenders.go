@@ -13,7 +13,10 @@ type contender struct {
 	once []string
 	// what the command has of its own, and is checked before it is measured
 	ownRoot, ownNetwork, published bool
+	hostUsers                      bool // has no user namespace of its own
 }
+
+func (c contender) label() string { return c.name }
 
 type file struct{ path, content string }
 

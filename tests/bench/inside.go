@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -26,6 +27,7 @@ const (
 type bench struct {
 	settings
 	contenders []contender
+	engines    []engine
 	result     *result
 	progress   io.Writer
 }
@@ -33,21 +35,31 @@ type bench struct {
 func measureInside(ctx context.Context, s settings, stdout, stderr io.Writer) error {
 	b := &bench{settings: s, contenders: contenders(), result: newResult(machine(), s), progress: stderr}
 	phases := []struct {
-		name string
-		run  func(context.Context) error
+		group string // "": always
+		name  string
+		run   func(context.Context) error
 	}{
-		{"make what is measured", b.prepare},
-		{"check that it runs", b.verify},
-		{"start, stop", b.startStop},
-		{"run to the end", b.runOnce},
-		{"many at once, memory", b.startMany},
-		{"memory without an init", b.memoryWithoutInit},
-		{"sessions", b.measureSessions},
-		{"generator", b.generate},
-		{"make images", b.prepareImages},
-		{"images", b.measureImages},
+		{"", "make what is measured", b.prepare},
+		{"start", "check that it runs", b.verify},
+		{"start", "start, stop", b.startStop},
+		{"start", "run to the end", b.runOnce},
+		{"start", "many at once, memory", b.startMany},
+		{"start", "memory without an init", b.memoryWithoutInit},
+		{"sessions", "sessions", b.measureSessions},
+		{"network", "make networks", b.prepareNetworks},
+		{"network", "check that they run", b.tryNetworks},
+		{"network-start", "start with a network", b.startNetworks},
+		{"network-traffic", "throughput", b.measureTraffic},
+		{"network-names", "names", b.measureNames},
+		{"network-crowd", "crowds", b.startCrowds},
+		{"generator", "generator", b.generate},
+		{"images", "make images", b.prepareImages},
+		{"images", "images", b.measureImages},
 	}
 	for _, phase := range phases {
+		if !selected(s.only, phase.group) {
+			continue
+		}
 		fmt.Fprintln(stderr, "bench:", phase.name)
 		if err := phase.run(ctx); err != nil {
 			return fmt.Errorf("%s: %w", phase.name, err)
@@ -82,7 +94,7 @@ func (b *bench) prepare(ctx context.Context) error {
 // startStop starts and stops each contender once a round. Who comes first
 // changes: it follows another one's stop, of which something may still go on.
 func (b *bench) startStop(ctx context.Context) error {
-	return b.inTurn(b.rounds, func(c contender) error {
+	return inTurn(b.contenders, b.rounds, func(c contender) error {
 		if err := b.time(ctx, start, c, "systemctl", "start", c.unit(0)); err != nil {
 			return err
 		}
@@ -91,11 +103,11 @@ func (b *bench) startStop(ctx context.Context) error {
 }
 
 func (b *bench) runOnce(ctx context.Context) error {
-	return b.inTurn(b.rounds, func(c contender) error { return b.time(ctx, once, c, c.once...) })
+	return inTurn(b.contenders, b.rounds, func(c contender) error { return b.time(ctx, once, c, c.once...) })
 }
 
 func (b *bench) startMany(ctx context.Context) error {
-	return b.inTurn(b.batches, func(c contender) error {
+	return inTurn(b.contenders, b.batches, func(c contender) error {
 		var units []string
 		for n := 1; n <= b.many; n++ {
 			units = append(units, c.unit(n))
@@ -182,12 +194,12 @@ wanted_by = ["multi-user.target"]
 	return nil
 }
 
-func (b *bench) inTurn(rounds int, do func(contender) error) error {
+// inTurn does something with each, in rounds; another one is the first in each.
+func inTurn[T interface{ label() string }](all []T, rounds int, do func(T) error) error {
 	for round := range rounds {
-		for i := range b.contenders {
-			c := b.contenders[(round+i)%len(b.contenders)]
-			if err := do(c); err != nil {
-				return fmt.Errorf("%s: %w", c.name, err)
+		for _, one := range slices.Concat(all[round%len(all):], all[:round%len(all)]) {
+			if err := do(one); err != nil {
+				return fmt.Errorf("%s: %w", one.label(), err)
 			}
 		}
 	}

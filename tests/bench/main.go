@@ -1,12 +1,13 @@
 // Command bench measures cocker beside what systemd can do by itself, its sessions beside
-// those of podman and docker, and its images
-// beside podman's and those of skopeo and umoci: in one run,
+// those of podman and docker, its networks beside theirs and systemd-nspawn's, and its
+// images beside podman's and those of skopeo and umoci: in one run,
 // on one test host, round by round, so that whatever else the machine does hits
 // all of them alike. It owns the contenders, the measurements and the report. It
 // imports tests/host only and uses cocker as a user does.
 //
 // The program boots a host, copies itself into it and runs there as "bench
-// inside", which prints its samples, and as "bench unsynced". What is timed is a program that a user would
+// inside", which prints its samples, as "bench unsynced" and, to be the host's resolver,
+// as "bench upstream". What is timed is a program that a user would
 // call, systemctl(1) for one, from fork to exit.
 package main
 
@@ -23,6 +24,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/cocker/cocker/tests/host"
 )
@@ -44,14 +46,23 @@ type settings struct {
 	many    int
 	files   int // that the generator reads
 	asJSON  bool
+	only    string // the groups of measurements; "": all
 
 	execs       int // in a row
 	imageRounds int // of pull, first start, prune and import
+
+	trafficRounds int // of streams and of questions for names
+	seconds       int // that each of those lasts
+	crowd         int // containers of one engine that are there at a time
+	patience      time.Duration
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) > 0 && args[0] == "unsynced" {
 		return execUnsynced(args[1:])
+	}
+	if len(args) == 2 && args[0] == "upstream" {
+		return upstream(args[1])
 	}
 	inside := len(args) > 0 && args[0] == "inside"
 	if inside {
@@ -66,8 +77,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags.IntVar(&s.files, "files", 1000, "container files for the generator")
 	flags.IntVar(&s.execs, "execs", 1000, "commands in one container, one after the other")
 	flags.IntVar(&s.imageRounds, "image-rounds", 3, "rounds of images: pull, first start, prune, import")
+	flags.IntVar(&s.trafficRounds, "traffic-rounds", 5, "rounds of throughput and names")
+	flags.IntVar(&s.seconds, "seconds", 3, "seconds of each stream and of each row of questions")
+	flags.IntVar(&s.crowd, "crowd", 500, "containers with a network that run at a time")
+	flags.DurationVar(&s.patience, "patience", 3*time.Minute, "the most for an engine to start a crowd at once, and again one by one")
+	flags.StringVar(&s.only, "only", "", "measure only these `groups`, with commas between: "+strings.Join(groups(), ", "))
 	flags.BoolVar(&s.asJSON, "json", false, "print every sample as JSON")
 	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if err := checkGroups(s.only); err != nil {
 		return err
 	}
 	if inside {
@@ -91,7 +110,7 @@ func measureOnHost(ctx context.Context, s settings, stderr io.Writer) (result *r
 	if os.Geteuid() != 0 {
 		return nil, errors.New("a test host needs root: run this as root")
 	}
-	h, err := host.New(ctx, host.Config{Release: host.Trixie, Cocker: true, Progress: stderr, Extra: withDocker()})
+	h, err := host.New(ctx, host.Config{Release: host.Trixie, Cocker: true, Progress: stderr, Extra: peers()})
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +120,9 @@ func measureOnHost(ctx context.Context, s settings, stderr io.Writer) (result *r
 	}
 	cmd := h.Command(ctx, program, "inside",
 		"-rounds", strconv.Itoa(s.rounds), "-batches", strconv.Itoa(s.batches),
-		"-many", strconv.Itoa(s.many), "-files", strconv.Itoa(s.files), "-image-rounds", strconv.Itoa(s.imageRounds), "-execs", strconv.Itoa(s.execs))
+		"-many", strconv.Itoa(s.many), "-files", strconv.Itoa(s.files), "-image-rounds", strconv.Itoa(s.imageRounds), "-execs", strconv.Itoa(s.execs),
+		"-traffic-rounds", strconv.Itoa(s.trafficRounds), "-seconds", strconv.Itoa(s.seconds), "-crowd", strconv.Itoa(s.crowd),
+		"-patience", s.patience.String(), "-only", s.only)
 	cmd.Stderr = stderr
 	out, err := cmd.Output()
 	if err != nil {

@@ -2,13 +2,14 @@ package main
 
 import (
 	"fmt"
-	"io"
+	"math"
+	"slices"
 	"strings"
 	"text/tabwriter"
 )
 
-// goal is a figure that cocker wants to reach.
-type goal struct {
+// figure is one of cocker's that is measured against a wanted one.
+type figure struct {
 	name      string
 	measure   string
 	contender string
@@ -17,9 +18,19 @@ type goal struct {
 	format    string
 }
 
-func goals() []goal {
+// goal is a figure that cocker wants to reach.
+type goal struct {
+	figure
+	than  string // the measure that it is measured against; "": the same
+	least bool   // wanted is the least that it may be
+}
+
+// networked are the peers that a network's figures are measured against.
+func networked() []string { return []string{netavark, dockerBridge, nspawnBridge} }
+
+func goals() (goals []goal) {
 	const ratio, milliseconds, kibibytes = "%.2f × " + sandboxed, "%.1f ms", "%.0f KiB"
-	goals := []goal{
+	figures := []figure{
 		{"start, no network", start, noNetwork, sandboxed, 1.2, ratio},
 		{"start, bridge and port", start, bridged, sandboxed, 1.4, ratio},
 		{"stop, no network", stop, noNetwork, sandboxed, 2, ratio},
@@ -41,20 +52,67 @@ func goals() []goal {
 		{"with a session, CPU time in a second", initCPU, withSession, "", 1000, "%.0f µs"},
 	}
 	for _, g := range kinds() {
-		goals = append(goals,
-			goal{imageMeasure(pull, g), imageMeasure(pull, g), cockers, podmans, 0.5, "%.2f × " + podmans},
-			goal{imageMeasure(pullMemory, g), imageMeasure(pullMemory, g), cockers, "", 100 << 10, kibibytes})
+		figures = append(figures,
+			figure{imageMeasure(pull, g), imageMeasure(pull, g), cockers, podmans, 0.5, "%.2f × " + podmans},
+			figure{imageMeasure(pullMemory, g), imageMeasure(pullMemory, g), cockers, "", 100 << 10, kibibytes})
+	}
+	for _, f := range figures {
+		goals = append(goals, goal{figure: f})
+	}
+	return append(goals, networkGoals()...)
+}
+
+// networkGoals: what only moves packets is the kernel's work for all of them, so that
+// figures differ by what the machine does besides.
+func networkGoals() (goals []goal) {
+	const noise = 0.95
+	for _, measure := range []string{netStart, netAtOnce} { // to which nspawn returns before it has a network
+		goals = append(goals, goal{figure: figure{measure, measure, cockerBridge, netavark, 1, "%.2f × " + netavark}})
+	}
+	for _, measure := range []string{netAnswer, netAnswers, crowdStart, crowdLast} {
+		goals = append(goals, goal{figure: figure{measure, measure, cockerBridge, bestPeer, 1, "%.2f × " + bestPeer}})
+	}
+	goals = append(goals, goal{figure: figure{netAtOnce + ", by itself", netAtOnce, cockerBridge, "", 15, "%.1f ms"}},
+		goal{figure: figure{crowdLast + ", beside the first", crowdLast, cockerBridge, cockerBridge, 1.2, "%.2f × the first"}, than: crowdFirst})
+	for _, measure := range []string{toHost, toSibling, fromHost, fromOutside} {
+		goals = append(goals, goal{figure: figure{measure, measure, cockerBridge, bestPeer, noise, "%.2f × " + bestPeer}, least: true})
+	}
+	for _, measure := range []string{askSibling, askOutside} {
+		goals = append(goals, goal{figure: figure{measure, measure, cockerBridge, netavark, 1, "%.2f × " + netavark}, least: true})
 	}
 	return goals
 }
 
+// bestPeer stands for the best of networked.
+const bestPeer = "the best peer"
+
 // value is the goal's figure for one quantile.
 func (g goal) value(r *result, quantile func(summary) float64) float64 {
 	value := quantile(r.summary(g.measure, g.contender))
-	if g.to != "" {
-		value /= quantile(r.summary(g.measure, g.to))
+	than := g.measure
+	if g.than != "" {
+		than = g.than
+	}
+	switch g.to {
+	case "":
+	case bestPeer:
+		value /= r.best(than, networked(), g.least, quantile)
+	default:
+		value /= quantile(r.summary(than, g.to))
 	}
 	return value
+}
+
+// best is the highest or the lowest figure of those that have one.
+func (r *result) best(measure string, contenders []string, highest bool, quantile func(summary) float64) float64 {
+	best := math.NaN()
+	for _, name := range contenders {
+		value := quantile(r.summary(measure, name))
+		if math.IsNaN(best) || highest && value > best || !highest && value < best {
+			best = value
+		}
+	}
+	return best
 }
 
 func median(s summary) float64  { return s.median }
@@ -62,7 +120,8 @@ func minimum(s summary) float64 { return s.minimum }
 
 func (r *result) report() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n%d at once; generator with %d files. %d execs in a row. Milliseconds; memory in KiB: median (minimum, 90th percentile)\n\n", r.Machine, r.Many, r.Files, r.Execs)
+	fmt.Fprintf(&b, "%s\nMany are %d, a crowd is %d; generator with %d files. %d execs in a row. Milliseconds; memory in KiB; streams in gigabits, "+
+		"answers to names in thousands in a second: median (minimum, 90th percentile)\n", r.Machine, r.Many, r.Crowd, r.Files, r.Execs)
 	r.writeFigures(&b)
 	b.WriteByte('\n')
 	r.writeGoals(&b)
@@ -70,15 +129,11 @@ func (r *result) report() string {
 }
 
 func (r *result) writeFigures(b *strings.Builder) {
-	w := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
-	r.writeTable(w, []string{bare, sandboxed, nspawn, noNetwork, bridged}, []string{start, stop, once, atOnce, memory, generator})
-	w.Flush()
-	b.WriteByte('\n')
-	r.writeTable(w, []string{cockers, podmans, crun, dockers}, []string{execTrue})
-	w.Flush()
-	b.WriteByte('\n')
-	r.writeTable(w, []string{fresh, worn, withSession}, []string{initMemory, allMemory, initCPU, descriptors, cgroups, tasks})
-	w.Flush()
+	r.writeTable(b, []string{bare, sandboxed, nspawn, noNetwork, bridged}, []string{start, stop, once, atOnce, memory, generator})
+	r.writeTable(b, []string{cockers, podmans, crun, dockers}, []string{execTrue})
+	r.writeTable(b, []string{fresh, worn, withSession}, []string{initMemory, allMemory, initCPU, descriptors, cgroups, tasks})
+	r.writeTable(b, append([]string{cockerBridge}, networked()...), []string{netStart, netAnswer, netAtOnce, netAnswers, crowdStart, crowdFirst, crowdLast,
+		toHost, toSibling, fromHost, fromOutside, askSibling, askOutside})
 	var measures []string
 	for _, g := range kinds() {
 		for _, measure := range []string{pull, pullMemory, firstStart, importTar} {
@@ -86,24 +141,38 @@ func (r *result) writeFigures(b *strings.Builder) {
 		}
 	}
 	measures = append(measures, pruneAll)
-	b.WriteByte('\n')
-	r.writeTable(w, []string{cockers, unsynced, podmans, unpackers}, measures)
-	w.Flush()
+	r.writeTable(b, []string{cockers, unsynced, podmans, unpackers}, measures)
 }
 
-func (r *result) writeTable(w io.Writer, contenders, measures []string) {
+// writeTable has only the measures of which there are samples. Behind those of a peer is the
+// ratio of its median to that of the first contender.
+func (r *result) writeTable(b *strings.Builder, contenders, measures []string) {
+	measures = slices.DeleteFunc(measures, func(measure string) bool { return len(r.Samples[measure]) == 0 && len(r.Notes[measure]) == 0 })
+	if len(measures) == 0 {
+		return
+	}
+	b.WriteByte('\n')
+	w := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "\t"+strings.Join(contenders, "\t"))
 	for _, measure := range measures {
 		cells := []string{measure}
-		for _, name := range contenders {
-			cells = append(cells, cell(r.summary(measure, name)))
+		for i, name := range contenders {
+			text := cell(r.summary(measure, name))
+			if ratio := r.summary(measure, name).median / r.summary(measure, contenders[0]).median; i > 0 && contenders[0] == cockerBridge && !math.IsNaN(ratio) {
+				text += fmt.Sprintf(" ×%.2f", ratio)
+			}
+			if note := r.Notes[measure][name]; note != "" {
+				text = strings.TrimPrefix(text+" "+note, "- ")
+			}
+			cells = append(cells, text)
 		}
 		fmt.Fprintln(w, strings.Join(cells, "\t"))
 	}
+	w.Flush()
 }
 
 func cell(s summary) string {
-	if s.median != s.median { // NaN: not measured
+	if math.IsNaN(s.median) { // not measured
 		return "-"
 	}
 	return fmt.Sprintf("%.1f (%.1f, %.1f)", s.median, s.minimum, s.ninetieth)
@@ -115,10 +184,19 @@ func (r *result) writeGoals(b *strings.Builder) {
 	for _, g := range goals() {
 		verdict := "missed"
 		reached := g.value(r, median)
-		if reached <= g.wanted {
+		if math.IsNaN(reached) && r.Only != "" {
+			continue
+		}
+		if reached <= g.wanted && !g.least || reached >= g.wanted && g.least {
 			verdict = "ok"
 		}
-		show := func(value float64) string { return fmt.Sprintf(g.format, value) }
+		show := func(value float64) string {
+			text := fmt.Sprintf(g.format, value)
+			if g.least {
+				text = "at least " + text
+			}
+			return text
+		}
 		number, _, _ := strings.Cut(g.format, " ")
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", g.name, fmt.Sprintf(number, reached),
 			fmt.Sprintf(number, g.value(r, minimum)), show(g.wanted), verdict)

@@ -12,14 +12,19 @@ type result struct {
 	Files   int                `json:"files"` // read by the generator
 	Execs   int                `json:"execs"` // one after the other
 	Samples map[string]samples `json:"samples"`
+	// Notes say what there is to know of a measurement beside its samples, by contender.
+	Notes map[string]map[string]string `json:"notes,omitempty"`
+	Crowd int                          `json:"crowd"`          // containers with a network at a time
+	Only  string                       `json:"only,omitempty"` // the groups that were measured; "": all
 }
 
-// samples are those of one measurement, by contender: milliseconds or, for memory,
-// KiB.
+// samples are those of one measurement, by contender: milliseconds; for memory KiB, for
+// streams gigabits in a second, for names thousands of answers in a second.
 type samples map[string][]float64
 
 func newResult(machine string, s settings) *result {
-	return &result{Machine: machine, Many: s.many, Files: s.files, Execs: s.execs, Samples: map[string]samples{}}
+	return &result{Machine: machine, Many: s.many, Files: s.files, Execs: s.execs, Crowd: s.crowd, Only: s.only,
+		Samples: map[string]samples{}, Notes: map[string]map[string]string{}}
 }
 
 func (r *result) add(measure, contender string, sample float64) {
@@ -27,6 +32,13 @@ func (r *result) add(measure, contender string, sample float64) {
 		r.Samples[measure] = samples{}
 	}
 	r.Samples[measure][contender] = append(r.Samples[measure][contender], sample)
+}
+
+func (r *result) note(measure, contender, text string) {
+	if r.Notes[measure] == nil {
+		r.Notes[measure] = map[string]string{}
+	}
+	r.Notes[measure][contender] = text
 }
 
 // summary is what the report shows of samples.

@@ -58,7 +58,7 @@ func commandOf(ctx context.Context, unit string) (process, error) {
 
 func checkIsolation(c contender, command process) error {
 	self := process(os.Getpid())
-	for kind, own := range map[string]bool{"mnt": c.ownRoot, "user": c.ownRoot, "net": c.ownNetwork} {
+	for kind, own := range map[string]bool{"mnt": c.ownRoot, "user": c.ownRoot && !c.hostUsers, "net": c.ownNetwork} {
 		if command.shares(kind, self) == own {
 			return fmt.Errorf("namespace %s: its own: %t, want %t", kind, !own, own)
 		}
