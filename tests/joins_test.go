@@ -85,7 +85,7 @@ func TestHeldNamespace(t *testing.T) {
 		h.WriteFile(t, "/etc/cocker/networks/back.toml", backNetwork, 0o644)
 		defer removeNetwork(t, h, "back")
 		// One whose links have nothing on the host that could be set down.
-		h.WriteFile(t, "/etc/cocker/networks/lan.toml", "kind = 'macvlan'\nparent = 'eth0'\nsubnets = [{ subnet = '192.0.2.0/24', gateway = '192.0.2.2', range = '192.0.2.128/25' }]\n", 0o644)
+		h.WriteFile(t, "/etc/cocker/networks/lan.toml", "kind = 'macvlan'\nparent = 'eth0'\nsubnets = ['192.0.2.0/24']\ngateway = '192.0.2.2'\nrange = '192.0.2.129-192.0.2.250'\n", 0o644)
 		defer removeNetwork(t, h, "lan")
 		start(t, h, "both", joined+"[[network.join]]\nname = 'lan'\ninterface = 'lan0'\naddress = '192.0.2.200'\n")
 		const reachLAN = `nsenter --net --target "$1" ping -c1 -W5 -I lan0 192.0.2.2 >/dev/null 2>&1 && echo reached || echo cut`
