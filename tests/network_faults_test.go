@@ -154,7 +154,7 @@ func TestAddressTakenByOthers(t *testing.T) {
 	onCleanHost(t, func(t *testing.T, h *host.Host) {
 		defer withNetworks(t, h, map[string]string{"front": "subnets = ['10.1.0.0/24']\n"})()
 		fixed := web("fixed", "name = 'front'\naddress = '10.1.0.9'\nports = ['8080:80']")
-		h.MustRun(t, "systemctl start cocker-network@front; ip link add other0 type veth peer name other1; ip link set other0 up; ip addr add 10.1.0.9/32 dev other0")
+		h.MustRun(t, "systemctl start cocker-network@front; ip link add other0 type bridge; ip link set other0 up; ip addr add 10.1.0.9/32 dev other0")
 		defer cleanup(t, h, "ip link del other0")
 		refused(t, h, "fixed", fixed, "10.1.0.9 is the host's own, on other0")
 		// One that is leased goes around it.
