@@ -165,7 +165,7 @@ func TestCNIBesideOthers(t *testing.T) {
 		defer withCNI(t, h)()
 		defer removePods(t, h)
 		start(t, h, "both", web("both", "address = '10.88.6.7'\nports = ['8089:80']\n[[network.join]]\nname = 'db'\n"))
-		if got := inside(t, h, "both", "ip -4 -o addr show scope global | awk '{print $2, $4}'"); !strings.HasPrefix(got, "eth0 10.88.6.7/16\neth1 10.77.0.") {
+		if got := inside(t, h, "both", "ip -4 -o addr show scope global | awk '{print $2, $4}' | sort"); !strings.HasPrefix(got, "eth0 10.88.6.7/16\neth1 10.77.0.") {
 			t.Errorf("the addresses are %q", got)
 		}
 		declarePod(t, h, "shop", "[network]\nname = 'db'\nports = ['8087:80']\n")
