@@ -40,8 +40,13 @@ func TestQuestions(t *testing.T) {
 			t.Errorf("answer %d: owner %q, want %q: %v", i, element.owner, want, err)
 		}
 	}
-	chains := chainSizes()
-	if uses, err := answers[1].uses(e.Table); err != nil || len(uses) != len(chains) {
-		t.Errorf("chains %v: %v", uses, err)
+	uses, err := answers[1].uses(e.Table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range chainSizes() {
+		if uses[c.name] < c.rules {
+			t.Errorf("chain %s has %d rules, want %d", c.name, uses[c.name], c.rules)
+		}
 	}
 }
