@@ -91,7 +91,7 @@ func measureOnHost(ctx context.Context, s settings, stderr io.Writer) (result *r
 	if os.Geteuid() != 0 {
 		return nil, errors.New("a test host needs root: run this as root")
 	}
-	h, err := host.New(ctx, host.Config{Release: host.Trixie, Cocker: true, Progress: stderr, Extra: withDocker()})
+	h, err := host.New(ctx, host.Config{Release: host.Trixie, Cocker: true, Progress: stderr, Extra: host.Docker()})
 	if err != nil {
 		return nil, err
 	}

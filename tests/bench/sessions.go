@@ -13,8 +13,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/cocker/cocker/tests/host"
 )
 
 // The measurements of sessions, as rows of the report.
@@ -58,15 +56,6 @@ func docker(words ...string) []string {
 
 func podman(words ...string) []string {
 	return append([]string{"podman", "--root", imageDir + "/podman", "--runroot", "/run/bench-podman"}, words...)
-}
-
-// withDocker is docker for the host; its daemon is started for its turn only, and makes no
-// rules and no bridge.
-func withDocker() host.Extra {
-	return host.Extra{
-		Packages: []string{"docker.io", "docker-cli"},
-		Masked:   []string{"docker.service", "docker.socket", "containerd.service"},
-	}
 }
 
 // The container that cocker has sessions in.
