@@ -104,7 +104,7 @@ func OpenReadOnly(path string) (fd int, err error) {
 		return -1, err
 	}
 	defer unix.Close(mount)
-	if err := SetAttributes(mount, unix.MOUNT_ATTR_RDONLY, false); err != nil {
+	if err := SetAttributes(mount, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV, false); err != nil {
 		return -1, err
 	}
 	// A path descriptor is opened for reading by its name in /proc (open(2), O_PATH).

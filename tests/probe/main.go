@@ -79,7 +79,7 @@ func judge(name string, err error) attempt {
 		return attempt{Name: name, Result: allowed}
 	case errors.Is(err, errPassed):
 		return attempt{Name: name, Result: allowed, Detail: err.Error()}
-	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENXIO), errors.Is(err, unix.ENODEV),
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.ENXIO), errors.Is(err, unix.ENODEV),
 		errors.Is(err, unix.EAFNOSUPPORT), errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.ESOCKTNOSUPPORT):
 		return attempt{Name: name, Result: absent, Detail: err.Error()}
 	}

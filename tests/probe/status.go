@@ -36,7 +36,7 @@ func status() []attempt {
 		attempt{"network links", strings.Join(links(), " "), ""},
 		attempt{"environment", strings.Join(environment(), " "), ""},
 		attempt{"descriptors beside 0, 1 and 2", descriptors(), ""},
-		attempt{"paths of the host in the mount table", hostPaths(), ""},
+		attempt{"paths of the host in the mount table", strconv.Itoa(len(hostPaths())), strings.Join(hostPaths(), " ")},
 		attempt{"limit of processes", firstLine("/sys/fs/cgroup/pids.max"), ""},
 		attempt{"core pattern seen", firstLine("/proc/sys/kernel/core_pattern"), ""},
 		attempt{"label", firstLine("/proc/self/attr/current"), ""},
@@ -145,19 +145,15 @@ func descriptors() string {
 
 // hostPaths are the directories of other file systems that mounts show, as far as they are
 // not a file system's own root.
-func hostPaths() string {
+func hostPaths() (found []string) {
 	text, _ := os.ReadFile("/proc/self/mountinfo")
-	found := []string{}
 	for line := range strings.Lines(string(text)) {
 		fields := strings.Fields(line)
 		if len(fields) > 4 && fields[3] != "/" && !strings.HasPrefix(fields[4], "/proc/") && !strings.HasPrefix(fields[4], "/sys/") && !strings.HasPrefix(fields[4], "/dev/") {
 			found = append(found, fields[3])
 		}
 	}
-	if len(found) == 0 {
-		return "none"
-	}
-	return strings.Join(found, " ")
+	return found
 }
 
 func firstLine(path string) string {

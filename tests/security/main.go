@@ -77,7 +77,7 @@ func prepare(ctx context.Context, h *host.Host) error {
 		return err
 	}
 	const script = `set -e
-		mkdir -p "$1" && cd "$1" && mkdir -p bin dev etc proc run sys tmp var root
+		mkdir -p "$1" && cd "$1" && mkdir -p bin dev etc proc run sys tmp usr var root
 		chmod 1777 tmp && cat >bin/probe && cp /usr/bin/busybox bin/ && ln -sf busybox bin/sh && chmod 755 bin/probe
 		printf 'root:x:0:0::/root:/bin/sh\n' >etc/passwd && printf 'root:x:0:\n' >etc/group && printf 'ID=probe\n' >etc/os-release
 		cocker image import "$1" probe:1 >/dev/null`
