@@ -53,6 +53,9 @@ func boot(plan *handoff.Plan, channel *handoff.Init) (status int, err error) {
 // container's own, as systemd-nspawn does: systemd leaves alone what it cannot write
 // (ConditionPathIsReadWrite=/proc/sys/ of systemd-sysctl.service).
 func protectSysctl(plan *handoff.Plan) error {
+	if plan.Privileged {
+		return nil
+	}
 	all, err := linux.CloneMount("/proc/sys", true)
 	if err != nil {
 		return err

@@ -240,7 +240,11 @@ func (c *command) runOn(slave *os.File, closed <-chan struct{}) error {
 	if err := errors.Join(ownTerminal(int(fd), c.identity), resetTerminal(int(fd))); err != nil {
 		return err
 	}
-	pid, err := syscall.ForkExec(c.path, c.arguments, &syscall.ProcAttr{
+	start := forkExec
+	if len(c.files) > 0 { // a cocker-init
+		start = syscall.ForkExec
+	}
+	pid, err := start(c.path, c.arguments, &syscall.ProcAttr{
 		Env:   c.environment,
 		Files: append([]uintptr{fd, fd, fd}, c.files...),
 		Sys:   &syscall.SysProcAttr{Setsid: true, Setctty: true},

@@ -135,7 +135,10 @@ func lookUpVariable(environment []string, name string) (string, bool) {
 // becomeCommand gives this thread everything that the command shall have, so that
 // only execve(2) is left to do.
 func (c *command) becomeCommand(plan *handoff.Plan) error {
-	if err := limitCapabilities(plan.Capabilities); err != nil {
+	if err := limitBounding(plan.Capabilities); err != nil {
+		return err
+	}
+	if err := labelNextProgram(plan); err != nil {
 		return err
 	}
 	if plan.Terminal {
@@ -143,7 +146,10 @@ func (c *command) becomeCommand(plan *handoff.Plan) error {
 			return err
 		}
 	}
-	if err := c.identity.assume(); err != nil {
+	if err := c.identity.assume(); err != nil { // which takes capabilities that the command may lack
+		return err
+	}
+	if err := setCapabilities(plan.Capabilities, 0); err != nil {
 		return err
 	}
 	// A change of the effective user id has reset it (prctl(2)).
@@ -187,7 +193,7 @@ func takeTerminal() error {
 // start starts the command as a child in a session of its own, and in a cgroup unless
 // that is below 0. A terminal is the standard input.
 func (c *command) start(terminal bool, files []uintptr, cgroup int) (pid int, err error) {
-	pid, err = syscall.ForkExec(c.path, c.arguments, &syscall.ProcAttr{
+	pid, err = forkExec(c.path, c.arguments, &syscall.ProcAttr{
 		Env:   c.environment,
 		Files: files,
 		Sys: &syscall.SysProcAttr{

@@ -81,6 +81,8 @@ func (r *repeated) clone(files []int, failure int) (pid uintptr, errno syscall.E
 		arguments   = cloneArguments{flags: unix.CLONE_CLEAR_SIGHAND, exitSignal: uint64(unix.SIGCHLD)}
 		moved       [maxInherited]int
 		i           int
+		header      unix.CapUserHeader
+		sets        [2]unix.CapUserData
 	)
 	all = ^all
 	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&all)), uintptr(unsafe.Pointer(&before)), unsafe.Sizeof(all), 0, 0)
@@ -93,6 +95,15 @@ func (r *repeated) clone(files []int, failure int) (pid uintptr, errno syscall.E
 		goto failed
 	}
 	if r.identity != nil {
+		// Nothing that is kept for init is for the container's programs (see forkExec).
+		header.Version = unix.LINUX_CAPABILITY_VERSION_3
+		if _, _, errno = syscall.RawSyscall(unix.SYS_CAPGET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&sets[0])), 0); errno != 0 {
+			goto failed
+		}
+		sets[0].Inheritable, sets[1].Inheritable = 0, 0
+		if _, _, errno = syscall.RawSyscall(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&sets[0])), 0); errno != 0 {
+			goto failed
+		}
 		groups := unsafe.Pointer(nil)
 		if len(r.identity.groups) > 0 {
 			groups = unsafe.Pointer(&r.identity.groups[0])

@@ -72,7 +72,7 @@ func runLogin() int {
 	journal := os.NewFile(loginLogFD, "journal")
 	plan, err := readKept(sessionPlanFD)
 	if err == nil {
-		err = protectSession()
+		err = errors.Join(dropInheritable(), protectSession())
 	}
 	var user string
 	if err == nil {

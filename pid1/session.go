@@ -118,6 +118,11 @@ func (m *monitor) start() error {
 			return fmt.Errorf("open a terminal in the container: %w", err)
 		}
 	}
+	if len(command.files) == 0 { // no cocker-init; on this thread, as with its end Pdeathsig would be sent
+		if err := dropInheritable(); err != nil {
+			return err
+		}
+	}
 	stdio := m.files[session.FileStdin : session.FileStderr+1]
 	m.pid, err = syscall.ForkExec(command.path, command.arguments, &syscall.ProcAttr{
 		Env:   command.environment,
