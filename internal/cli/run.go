@@ -260,7 +260,7 @@ func scopeDirectives(c *config.Container, remove bool) []scope.Directive {
 // Delegate=yes has the same effect.
 func scopeHas(key string) bool {
 	switch key {
-	case "TimeoutStopSec", "Slice", "Delegate", "TasksMax", "KillSignal",
+	case "TimeoutStopSec", "Slice", "Delegate", "DevicePolicy", "DeviceAllow", "TasksMax", "KillSignal",
 		"MemoryMax", "MemoryHigh", "CPUQuota", "CPUWeight", "AllowedCPUs", "IOWeight":
 		return true
 	}
