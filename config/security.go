@@ -26,12 +26,31 @@ func (s *Security) OwnUsers() bool {
 	return !s.Privileged
 }
 
+// AllDevices tells whether the container has every device of the host: in a user namespace
+// of its own they would be all that is missing for taking over the host.
+func (s *Security) AllDevices() bool { return s.Privileged && !s.OwnUsers() }
+
+// Open are short words for what Warnings tells.
+func (s *Security) Open() (words []string) {
+	if s.Privileged {
+		words = append(words, "privileged")
+	}
+	if !s.OwnUsers() {
+		words = append(words, "no user namespace")
+	}
+	return words
+}
+
 // Warnings are what an administrator should be reminded of at each start.
 func (s *Security) Warnings() []string {
 	var warnings []string
-	if s.Privileged {
+	switch {
+	case s.AllDevices():
 		warnings = append(warnings, "privileged = true: it has every capability, every device of the host and nothing is hidden from it; "+
 			"whoever is root in it can take over the host")
+	case s.Privileged:
+		warnings = append(warnings, "privileged = true: it has every capability over its own namespaces, and nothing of /proc and /sys is hidden from it; "+
+			"only the user namespace keeps it in")
 	}
 	if !s.OwnUsers() {
 		warnings = append(warnings, "private_users = false: its root is the host's root and its users are the host's; "+

@@ -15,7 +15,7 @@ import (
 type kernelMount struct {
 	fstype, target string
 	attributes     int  // MOUNT_ATTR_ flags
-	readOnly       bool // where nothing is privileged
+	readOnly       bool // unless the container is privileged
 	skip           func(*handoff.Plan) bool
 	optional       bool // some kernels lack it, and containers can do without
 }
@@ -63,7 +63,7 @@ func completeRoot(plan *handoff.Plan) error {
 
 func (m *kernelMount) mount(root int, plan *handoff.Plan) error {
 	attributes := m.attributes
-	if m.readOnly && !plan.Privileged {
+	if m.readOnly && !(plan.Privileged && !plan.OwnUsers) { // in a user namespace the kernel wants it so
 		attributes |= unix.MOUNT_ATTR_RDONLY
 	}
 	target, err := linux.OpenPlain(root, m.target, unix.O_PATH|unix.O_DIRECTORY, 0)

@@ -23,7 +23,12 @@ func setSysctls(plan *handoff.Plan) error {
 	defer unix.Close(proc)
 	for _, line := range plan.Sysctls {
 		name, value, _ := strings.Cut(line, "=")
-		if err := writeSysctl(proc, name, value); err != nil {
+		if name == "kernel.domainname" { // the file is for the host's root only
+			err = unix.Setdomainname([]byte(value))
+		} else {
+			err = writeSysctl(proc, name, value)
+		}
+		if err != nil {
 			return fmt.Errorf("set %s = %q of [sysctls]: %w", name, value, err)
 		}
 	}

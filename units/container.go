@@ -231,7 +231,7 @@ func watchdogSignal(c *config.Container) []string {
 
 // devicePolicy lifts that of cocker@.service.
 func devicePolicy(c *config.Container) []string {
-	if !c.Security.Privileged {
+	if !c.Security.AllDevices() {
 		return nil
 	}
 	return []string{"auto"}
@@ -241,7 +241,7 @@ func devicePolicy(c *config.Container) []string {
 // The launcher, which is in the same cgroup, makes their nodes; with "m", then. With the
 // policy "auto" one that is named would forbid all others (systemd.resource-control(5)).
 func deviceAllow(c *config.Container) []string {
-	if c.Security.Privileged {
+	if c.Security.AllDevices() {
 		return nil
 	}
 	var allowed []string
