@@ -195,7 +195,7 @@ func TestPrivileged(t *testing.T) {
 	})
 }
 
-func TestReadOnlyRoot(t *testing.T) {
+func TestRootIsReadOnly(t *testing.T) {
 	onCleanHost(t, func(t *testing.T, h *host.Host) {
 		h.MustRun(t, "mkdir -p /srv/w && chmod 777 /srv/w")
 		for _, init := range inits {
@@ -242,7 +242,7 @@ func TestHostDevices(t *testing.T) {
 		if got := h.MustRun(t, "systemctl show -p DevicePolicy -p DeviceAllow cocker@dev-unit | xargs"); got != "DevicePolicy=closed DeviceAllow=/dev/fuse rwm DeviceAllow=/dev/net/tun rm" {
 			t.Errorf("the unit has %s", got)
 		}
-		if h.Run(t, "! systemd-run -q --wait -p DevicePolicy=closed head -c 1 /dev/net/tun 2>&1 | grep -q . && systemd-run -q --wait --pipe -p DevicePolicy=closed sh -c 'true <>/dev/net/tun'").ExitCode == 0 {
+		if h.Run(t, "systemd-run -q --wait --pipe -p DevicePolicy=closed sh -c 'true <>/dev/net/tun'").ExitCode == 0 {
 			t.Log("systemd has no device controller here; not tried: a node that the container makes itself")
 			return
 		}
