@@ -153,9 +153,9 @@ func assertManualHas(t *testing.T, c *config.Container) {
 		switch {
 		case isTable && !strings.Contains(string(page), ".SH ["+key+"]"):
 			t.Errorf("no section [%s]", key)
-		case !isTable && key != "mount" && !strings.Contains(string(page), ".BI "+key+" "):
+		case !isTable && key != "mount" && key != "device" && !strings.Contains(string(page), ".BI "+key+" "):
 			t.Errorf("no key %s", key)
-		case key == "environment" || key == "unit" || key == "service":
+		case key == "environment" || key == "sysctls" || key == "unit" || key == "service":
 			section = nil // the keys are the user's
 		}
 		for inner := range section {
