@@ -22,7 +22,7 @@ const tryKernelFiles = `
 	find /proc/bus /proc/fs /proc/irq /proc/sys /proc/sysrq-trigger /sys -type f -perm /222 2>/dev/null | while read f; do
 		(true >>$f) 2>/dev/null && echo OPENED $f
 	done
-	(echo 0 >/proc/sys/kernel/randomize_va_space) 2>/dev/null && echo WROTE
+	v=$(cat /proc/sys/kernel/randomize_va_space); (echo $v >/proc/sys/kernel/randomize_va_space) 2>/dev/null && echo WROTE
 	(echo h >/proc/sysrq-trigger) 2>/dev/null && echo WROTE
 	for m in /proc/interrupts /proc/timer_list /proc/sys /proc/irq /sys/firmware /sys; do umount $m 2>/dev/null && echo UNMOUNTED $m; done
 	for m in /proc/sys /sys /sys/fs/cgroup; do mount -o remount,rw,bind $m 2>/dev/null && echo REMOUNTED $m; done
@@ -130,7 +130,7 @@ func TestWithoutUserNamespace(t *testing.T) {
 			name := "bare-" + init
 			start(t, h, name, "images = ['demo', 'devices:2']\ninit = '"+init+"'\n"+sh(`
 				cat /proc/self/uid_map; for d in disk mem; do head -c1 /devices/$d >/dev/null 2>&1 && echo OPENED $d; done
-				for f in /proc/1/exe /proc/[0-9]*/exe; do [ $(readlink $f) = /bin/busybox ] || { (true >>$f) 2>/dev/null && echo WRITTEN; chmod 777 $f 2>/dev/null && echo CHANGED; }; done
+				for f in /proc/1/exe /proc/[0-9]*/exe; do [ "$(readlink $f 2>/dev/null)" = /bin/busybox ] || { (true >>$f) 2>/dev/null && echo WRITTEN; chmod 777 $f 2>/dev/null && echo CHANGED; }; done
 				chroot /proc/1/root/../.. ls /usr/libexec/cocker 2>/dev/null && echo OUT
 				mount --bind /dev /mnt 2>/dev/null && echo MOUNTED; reboot -f 2>/dev/null && echo REBOOTED; echo done; exec sleep 100000`)+noUsers)
 			h.WaitFor(t, eventually, "its words", `journalctl -q -o cat -u cocker@"$1" | grep -x done`, name)
