@@ -14,9 +14,17 @@ import (
 // The other threads keep theirs, and the container's root must not get hold of
 // them: execve(2), which ends them, comes next.
 func limitCapabilities(set uint64) error {
+	if err := dropBounding(^set); err != nil {
+		return err
+	}
+	return setCapabilities(set)
+}
+
+// dropBounding takes capabilities from the bounding set of this thread.
+func dropBounding(set uint64) error {
 	last := uintptr(unix.CAP_LAST_CAP)
 	for capability := uintptr(0); capability <= last; capability++ {
-		if set&(1<<capability) != 0 {
+		if set&(1<<capability) == 0 {
 			continue
 		}
 		err := unix.Prctl(unix.PR_CAPBSET_DROP, capability, 0, 0, 0)
@@ -27,7 +35,7 @@ func limitCapabilities(set uint64) error {
 			return fmt.Errorf("drop capability %d: %w", capability, err)
 		}
 	}
-	return setCapabilities(set)
+	return nil
 }
 
 func setCapabilities(set uint64) error {

@@ -26,7 +26,7 @@ const planVariable = "COCKER_INIT_PLAN"
 // failure.
 func enterSecondStage(plan *handoff.Plan) error {
 	view := openView(plan)
-	if err := limitCapabilities(plan.Capabilities); err != nil {
+	if err := limitCapabilities(ownCapabilities(plan)); err != nil {
 		return err
 	}
 	kept, err := keepPlan(plan)
