@@ -111,6 +111,10 @@ func (w *encoder) process(c *Container) {
 	w.text("reload_signal", c.ReloadSignal)
 	w.list("reload_command", c.ReloadCommand)
 	w.text("autologin", c.Autologin)
+	w.text("seccomp", c.Seccomp)
+	if c.NoNewPrivileges {
+		w.key("no_new_privileges", "true")
+	}
 	w.text("pod", c.Pod)
 }
 

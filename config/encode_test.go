@@ -9,7 +9,7 @@ import (
 func TestEncode(t *testing.T) {
 	c := &Container{
 		Name: "web", Description: `say "hi" \ 100%`, Images: []string{"a"}, Command: []string{"sh", "-c", "a\n\tb\x1b\x7f"},
-		Init: InitCocker, Hostname: "web", Autologin: "root",
+		Init: InitCocker, Hostname: "web", Autologin: "root", Seccomp: "/etc/cocker/narrow.json", NoNewPrivileges: true,
 		Environment: []EnvironmentVariable{{"EMPTY", ""}, {"TZ", "UTC"}},
 		Network:     Network{Mode: NetworkNone},
 		Mounts:      []Mount{{Type: MountTmpfs, Target: "/tmp", Size: 64 << 20}, {Type: MountBind, Source: "/a", Target: "/b", ReadOnly: true}},
@@ -19,6 +19,8 @@ func TestEncode(t *testing.T) {
 image = "a"
 command = ["sh", "-c", "a\n\tb\u001b\u007f"]
 autologin = "root"
+seccomp = "/etc/cocker/narrow.json"
+no_new_privileges = true
 
 [environment]
 EMPTY = ""

@@ -22,6 +22,8 @@ user = "www-data:33"
 workdir = "/srv"
 hostname = "www"
 stop_signal = "QUIT"
+seccomp = "none"
+no_new_privileges = true
 reload_signal = "SIGHUP"
 
 [environment]
@@ -116,7 +118,7 @@ func fullContainer() *Container {
 		Name: "web", Sources: []string{"/e/web.toml"}, Description: "Front-end web server",
 		Images: []string{"base:1.0", "registry.example.com:5000/team/web:1.27"}, Pull: PullAlways, PullTimeout: "1h 30min",
 		Command: []string{"nginx", "-g", "daemon off;\n"}, Init: InitNone, NotifyReady: true,
-		User: "www-data:33", WorkDir: "/srv", Hostname: "www", StopSignal: "SIGQUIT", ReloadSignal: "SIGHUP",
+		User: "www-data:33", WorkDir: "/srv", Hostname: "www", StopSignal: "SIGQUIT", ReloadSignal: "SIGHUP", Seccomp: SeccompNone, NoNewPrivileges: true,
 		Environment: []EnvironmentVariable{{"A", "1"}, {"B", "true"}, {"EMPTY", ""}, {"TZ", "Asia/Shanghai"}},
 		Network: Network{
 			Mode: NetworkBridge, Joins: []Join{

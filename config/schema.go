@@ -34,6 +34,8 @@ var schema = [...]keySpec{ //nolint:gochecknoglobals // a table
 	{"", "reload_signal", (*builder).reloadSignal},
 	{"", "reload_command", (*builder).reloadCommand},
 	{"", "autologin", (*builder).autologin},
+	{"", "seccomp", (*builder).seccomp},
+	{"", "no_new_privileges", func(b *builder, e *entry) { b.c.NoNewPrivileges = b.boolean(e) }},
 	{"", "mount", (*builder).mounts},
 	{"", "template", (*builder).templates},
 	{"", "pod", (*builder).pod},
