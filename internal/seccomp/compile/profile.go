@@ -76,7 +76,7 @@ func Profile(file string, text []byte, machine Machine) (p *seccomp.Program, fla
 		return nil, 0, fmt.Errorf("%s: larger than %d bytes, which no profile for system calls is", file, maxProfile)
 	}
 	in := new(profile)
-	at, err := read(text, in)
+	at, err := decode(text, in)
 	if err != nil {
 		return nil, 0, place(file, text, at, err)
 	}
@@ -103,8 +103,8 @@ func Profile(file string, text []byte, machine Machine) (p *seccomp.Program, fla
 	return p, flags, nil
 }
 
-// read decodes the file, and says where it goes wrong.
-func read(text []byte, in *profile) (at int64, err error) {
+// decode reads the file, and says where it goes wrong.
+func decode(text []byte, in *profile) (at int64, err error) {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields() // "include" for "includes" would allow more than is meant
 	err = decoder.Decode(in)

@@ -2,6 +2,7 @@ package compile
 
 import (
 	"fmt"
+	"math/bits"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -67,14 +68,26 @@ func (d *decision) key() string {
 	return b.String()
 }
 
-// decide adds the instructions of a decision.
+// decide adds the instructions of a decision. A rule that only a capability has kept from
+// being the one tells the others that it is not there.
 func (a *assembler) decide(d *decision) {
-	for _, r := range d.rules {
+	var absent uint64
+	for _, known := range d.rules {
+		r := *known
+		r.excludes = nil
+		for _, capability := range known.excludes {
+			if capability&absent == 0 {
+				r.excludes = append(r.excludes, capability)
+			}
+		}
 		other := a.label()
-		a.rule(r, other)
+		a.rule(&r, other)
 		a.here(other)
 		if r.unconditional() {
 			return
+		}
+		if len(r.conditions) == 0 && len(r.excludes) == 0 && bits.OnesCount64(r.includes) == 1 {
+			absent |= r.includes
 		}
 	}
 	a.result(d.otherwise)
