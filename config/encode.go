@@ -31,7 +31,7 @@ func Encode(c *Container) ([]byte, error) {
 		w.processTable(p)
 	}
 	w.health(c.Health)
-	w.security(&c.Security)
+	w.security(c)
 	w.sysctls(c.Sysctls)
 	for _, d := range c.Devices {
 		w.device(d)
@@ -184,8 +184,11 @@ func (w *encoder) template(t Template) {
 	w.owner(t.Owner)
 }
 
-func (w *encoder) security(s *Security) {
+func (w *encoder) security(c *Container) {
+	s := &c.Security
 	w.table("security")
+	w.text("seccomp", c.Seccomp)
+	w.flag("no_new_privileges", c.NoNewPrivileges)
 	w.list("add_capabilities", s.AddCapabilities)
 	w.list("drop_capabilities", s.DropCapabilities)
 	w.flag("read_only", s.ReadOnly)

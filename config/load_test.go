@@ -98,6 +98,8 @@ io_write_iops_max = ["/dev/vda 1K"]
 disk_max = 10485760
 
 [security]
+no_new_privileges = true
+seccomp = "none"
 add_capabilities = ["net_admin", "CAP_SYS_NICE"]
 drop_capabilities = ["Cap_Net_Raw"]
 read_only = true
@@ -141,7 +143,7 @@ func fullContainer() *Container {
 		Name: "web", Sources: []string{"/e/web.toml"}, Description: "Front-end web server",
 		Images: []string{"base:1.0", "registry.example.com:5000/team/web:1.27"}, Pull: PullAlways, PullTimeout: "1h 30min",
 		Command: []string{"nginx", "-g", "daemon off;\n"}, Init: InitNone, NotifyReady: true,
-		User: "www-data:33", WorkDir: "/srv", Hostname: "www", StopSignal: "SIGQUIT", ReloadSignal: "SIGHUP",
+		User: "www-data:33", WorkDir: "/srv", Hostname: "www", StopSignal: "SIGQUIT", ReloadSignal: "SIGHUP", Seccomp: SeccompNone, NoNewPrivileges: true,
 		Environment: []EnvironmentVariable{{"A", "1"}, {"B", "true"}, {"EMPTY", ""}, {"TZ", "Asia/Shanghai"}},
 		Network: Network{
 			Mode: NetworkBridge, Joins: []Join{

@@ -73,6 +73,8 @@ var schema = [...]keySpec{ //nolint:gochecknoglobals // a table
 	{"health", "start_period", func(b *builder, e *entry) { b.c.Health.StartPeriod = b.startPeriod(e) }},
 	{"health", "start_interval", func(b *builder, e *entry) { b.c.Health.StartInterval = b.healthTime(e) }},
 	{"health", "on_failure", (*builder).onFailure},
+	{"security", "seccomp", (*builder).seccomp},
+	{"security", "no_new_privileges", func(b *builder, e *entry) { b.c.NoNewPrivileges = b.boolean(e) }},
 	{"security", "add_capabilities", func(b *builder, e *entry) { b.c.Security.AddCapabilities = b.capabilities(e) }},
 	{"security", "drop_capabilities", func(b *builder, e *entry) { b.c.Security.DropCapabilities = b.capabilities(e) }},
 	{"security", "read_only", func(b *builder, e *entry) { b.c.Security.ReadOnly = b.boolean(e) }},

@@ -57,6 +57,9 @@ func makePlan(c *config.Container, images []*image.Image, foreground bool) (*han
 		plan.User, plan.WorkDir = "", "/"
 		plan.StopSignal = int(killSignal(c))
 	}
+	if err := planSeccomp(plan, c); err != nil {
+		return nil, err
+	}
 	plan.Health = health(c)
 	plan.Environment = environment(c, images, interactive)
 	planProcesses(plan, c)

@@ -65,7 +65,7 @@ func Run() int {
 // capabilities over its namespaces can, phase by phase, and becomes the second
 // stage, or the command if that shall be PID 1.
 func complete(plan *handoff.Plan, channel *handoff.Init) (status int, err error) {
-	for _, phase := range []func(*handoff.Plan) error{dieWithCaller, ownKeyring, completeRoot, configureNamespaces, setSysctls, protectKernel} {
+	for _, phase := range []func(*handoff.Plan) error{dieWithCaller, ownKeyring, noNewPrivileges, completeRoot, configureNamespaces, setSysctls, protectKernel} {
 		if err := phase(plan); err != nil {
 			return exitFailed, err
 		}
@@ -151,6 +151,18 @@ func ownKeyring(*handoff.Plan) error {
 	_, err := unix.KeyctlInt(unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0)
 	if err != nil && !errors.Is(err, unix.ENOSYS) {
 		return fmt.Errorf("join a new session keyring: %w", err)
+	}
+	return nil
+}
+
+// noNewPrivileges is for all that this thread starts or becomes, and cannot be taken back
+// (PR_SET_NO_NEW_PRIVS in prctl(2)).
+func noNewPrivileges(plan *handoff.Plan) error {
+	if !plan.NoNewPrivileges {
+		return nil
+	}
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("set no_new_privs: %w", err)
 	}
 	return nil
 }

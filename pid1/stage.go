@@ -29,7 +29,7 @@ func enterSecondStage(plan *handoff.Plan) error {
 		return err
 	}
 	view := openView(plan)
-	if err := limitCapabilities(plan.Capabilities, keptForInit(plan)); err != nil {
+	if err := limitCapabilities(ownCapabilities(plan)); err != nil {
 		return err
 	}
 	kept, err := keepPlan(plan)

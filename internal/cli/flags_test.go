@@ -120,7 +120,7 @@ func healthOfFlags(t *testing.T) config.Health {
 // fullFlags are a command line with every flag.
 func fullFlags(envFile string) []string {
 	return []string{"--description=d", "--pull=never", "--pull-timeout=5min", "--init=cocker", "--autologin=root", "--notify-ready", "--user=1:2", "--workdir=/w", "--hostname=h",
-		"--entrypoint=/bin/e", "--entrypoint=-x", "--stop-signal=SIGINT", "--reload-signal=HUP", "-eA=1", "-eA=2", "--env-file=" + envFile,
+		"--entrypoint=/bin/e", "--entrypoint=-x", "--stop-signal=SIGINT", "--seccomp=/etc/x.json", "--no-new-privileges", "--reload-signal=HUP", "-eA=1", "-eA=2", "--env-file=" + envFile,
 		"--network=front", "--address=10.1.0.9", "--address6=fd00::9", "--mac=02:00:00:00:00:01", "--alias=a", "--alias=b", "--interface=lan0",
 		"--join=back,address=10.2.0.9,address6=fd00:2::9,mac=02:00:00:00:00:02,alias=c,alias=d,interface=lan1",
 		"-p8080:80", "-p127.0.0.1:53:53/udp", "-p[::1]:8000-8003:80-83/sctp", "-p:90", "--egress-max=1M", "--ingress-max=2M",

@@ -47,17 +47,34 @@ the state of its unit, and where its parts are.`,
 
 // details are what "cocker inspect" shows.
 type details struct {
-	Name     string         `json:"name"`
-	State    string         `json:"state"`
-	Health   string         `json:"health,omitempty"` // starting, healthy or unhealthy; status_text of the unit says why
-	Files    []string       `json:"files"`
-	Problems []string       `json:"problems,omitempty"` // with its file
-	Open     []string       `json:"open,omitempty"`     // what of the confinement is off
-	OOM      string         `json:"oom,omitempty"`      // what was killed because memory ran out
-	Config   map[string]any `json:"config"`             // as the merged file would have it
-	Unit     unitDetails    `json:"unit"`
-	Running  *runDetails    `json:"running,omitempty"`
-	Paths    pathDetails    `json:"paths"`
+	Name     string           `json:"name"`
+	State    string           `json:"state"`
+	Health   string           `json:"health,omitempty"` // starting, healthy or unhealthy; status_text of the unit says why
+	Files    []string         `json:"files"`
+	Problems []string         `json:"problems,omitempty"` // with its file
+	Open     []string         `json:"open,omitempty"`     // what of the confinement is off
+	OOM      string           `json:"oom,omitempty"`      // what was killed because memory ran out
+	Config   map[string]any   `json:"config"`             // as the merged file would have it
+	Security *securityDetails `json:"security,omitempty"` // of the next start
+	Unit     unitDetails      `json:"unit"`
+	Running  *runDetails      `json:"running,omitempty"`
+	Paths    pathDetails      `json:"paths"`
+}
+
+// securityDetails are with the defaults, which the file need not have.
+type securityDetails struct {
+	Seccomp         string `json:"seccomp"`
+	NoNewPrivileges bool   `json:"no_new_privileges"`
+}
+
+func securityOf(c *config.Container) *securityDetails {
+	d := &securityDetails{Seccomp: c.Seccomp, NoNewPrivileges: c.NoNewPrivileges}
+	if c.Unfiltered() {
+		d.Seccomp = config.SeccompNone
+	} else if d.Seccomp == "" {
+		d.Seccomp = config.SeccompDefault
+	}
+	return d
 }
 
 type unitDetails struct {
@@ -121,7 +138,7 @@ func detailsOf(c container) (*details, error) {
 		if err != nil {
 			return nil, err
 		}
-		d.Config = values
+		d.Config, d.Security = values, securityOf(c.Config)
 	}
 	d.Problems, d.OOM = c.problems(), c.killed()
 	if state := c.Run; state != nil {

@@ -55,6 +55,11 @@ type Plan struct {
 	StopSignal   int    // what a stop request is for the command
 	Capabilities uint64 // the bounding set, bit n is capability n
 
+	NoNewPrivileges bool   // no execve(2) gives more than there was: setuid programs are as any other
+	Unfiltered      bool   // nothing filters system calls
+	Filter          []byte `json:",omitempty"` // in place of the default filter, as package seccomp has it
+	FilterFlags     uint32 // those of seccomp(2)
+
 	Exec          bool // the command replaces init: it is PID 1 itself
 	Boot          bool // with Exec: it is an init that boots the container like a machine
 	Foreground    bool // a caller waits: SIGINT is the command's, and the caller's death is the container's
