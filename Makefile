@@ -152,6 +152,7 @@ install: unpackaged $(if $(shell command -v $(GO)),build) ## install below DESTD
 	ln -sf ../cocker-network-rules.service $(unitdir)/nftables.service.wants/cocker-network-rules.service
 	install -D -m 644 -t $(networkdir) units/network/*.network
 	install -D -m 644 -t $(nmconfdir) units/NetworkManager/*.conf
+	install -D -m 644 internal/seccomp/default.json $(DESTDIR)$(PREFIX)/share/cocker/seccomp.json
 	@set -e; for c in $(completions); do \
 		file=$(DESTDIR)$(PREFIX)/share/$${c#*:}; \
 		install -d "$$(dirname "$$file")"; \
@@ -168,7 +169,7 @@ uninstall: unpackaged ## remove what install installed
 	rm -f $(networkdir)/00-cocker.network $(nmconfdir)/10-cocker.conf
 	rm -f $(foreach c,$(completions),$(DESTDIR)$(PREFIX)/share/$(lastword $(subst :, ,$(c))))
 	rm -f $(foreach m,$(notdir $(MANPAGES)),$(mandir)/man$(patsubst .%,%,$(suffix $(m)))/$(m))
-	rm -rf $(libexecdir)
+	rm -rf $(libexecdir) $(DESTDIR)$(PREFIX)/share/cocker
 
 clean: ## remove what build made and the cached test roots
 	rm -rf --one-file-system bin dist .cache

@@ -44,7 +44,10 @@ var bootCapabilities = [...]uint{
 	unix.CAP_SYS_TTY_CONFIG,
 }
 
-func capabilitiesOf(c *config.Container) (set uint64) {
+func capabilitiesOf(c *config.Container) uint64 { return c.Security.Capabilities(usualCapabilities(c)) }
+
+// usualCapabilities are those of a container whose file does not say.
+func usualCapabilities(c *config.Container) (set uint64) {
 	for _, capability := range capabilities {
 		set |= 1 << capability
 	}

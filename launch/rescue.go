@@ -7,8 +7,8 @@ import "github.com/cocker/cocker/internal/linux"
 var rescuePrograms = []string{"/usr/bin/busybox", "/bin/busybox"}
 
 // openRescue opens the host's busybox, of which init makes a shell for images that have
-// none; -1: there is none here either. Init executes the descriptor, so nothing is
-// mounted in the container; and the mount that the file is on is read-only, so that who
+// none; -1: there is none here either. Init executes the descriptor, so nothing of it is to
+// be seen in the container; and the mount that the file is on is read-only, so that who
 // gets hold of the descriptor, or of /proc/PID/exe of the shell, cannot write the host's
 // program, whatever its ids are (CVE-2019-5736).
 func openRescue() int {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,7 +34,7 @@ judges the confinement, and not the program that is confined; nobody needs a 0.`
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeContainers,
 		RunE: func(c *cobra.Command, args []string) error {
-			report, err := securityOf(c.Context(), args[0])
+			report, err := confinementOf(c.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -56,7 +57,7 @@ type securityReport struct {
 	Verdict  string                `json:"verdict"`
 }
 
-func securityOf(ctx context.Context, name string) (*securityReport, error) {
+func confinementOf(ctx context.Context, name string) (*securityReport, error) {
 	m, err := scope.Open(ctx)
 	if err != nil {
 		return nil, err
@@ -111,14 +112,22 @@ func factsOf(c container) (*confinement.Facts, error) {
 
 // plannedFacts are what a start makes of a container's file.
 func plannedFacts(c *config.Container) *confinement.Facts {
-	return &confinement.Facts{
-		OwnUsers:    true,
-		Shared:      map[string]bool{"net": c.HostNetwork()},
-		Bounding:    launch.Capabilities(c),
-		RootUser:    c.User == "" || c.User == "root" || c.User == "0",
-		MemoryLimit: c.Resources.MemoryMax != "" && c.Resources.MemoryMax != "infinity",
-		TasksLimit:  c.Resources.TasksMax != "infinity", // systemd has a default (DefaultTasksMax= in systemd-system.conf(5))
+	facts := &confinement.Facts{
+		OwnUsers:     c.Security.OwnUsers(),
+		Shared:       map[string]bool{"net": c.HostNetwork()},
+		Filter:       !c.Unfiltered(),
+		NoNewPrivs:   c.NoNewPrivileges,
+		Bounding:     launch.Capabilities(c),
+		RootUser:     c.User == "" || c.User == "root" || c.User == "0",
+		ReadOnlyRoot: c.Security.ReadOnly,
+		Label:        cmp.Or(c.Security.AppArmorProfile, c.Security.SELinuxLabel),
+		MemoryLimit:  c.Resources.MemoryMax != "" && c.Resources.MemoryMax != "infinity",
+		TasksLimit:   c.Resources.TasksMax != "infinity", // systemd has a default (DefaultTasksMax= in systemd-system.conf(5))
 	}
+	if c.Security.Privileged {
+		facts.Unmask()
+	}
+	return facts
 }
 
 // bindsOf are the bind mounts of a container's file, where systemd and the kernel have no

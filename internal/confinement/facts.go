@@ -1,6 +1,6 @@
 // Package confinement reads what keeps the processes of a container apart from the host,
-// from the kernel and not from what was asked for, and judges it. It imports internal/linux
-// and no other package of cocker.
+// from the kernel and not from what was asked for, and judges it. It imports
+// nothing of cocker.
 package confinement
 
 // Facts are what is known of one container.

@@ -72,7 +72,11 @@ func Judge(f *Facts) (measures []Measure, exposure float64) {
 type adder func(name string, on bool, weight float64, good, bad, why string)
 
 func (f *Facts) judgeIdentity(add adder) {
-	add("own user ids", f.OwnUsers, 25, fmt.Sprintf("root is %d of the host", f.FirstID), "root is root of the host",
+	root := "a range of the host's that nobody else has"
+	if f.FirstID != 0 {
+		root = fmt.Sprintf("root is %d of the host", f.FirstID)
+	}
+	add("own user ids", f.OwnUsers, 25, root, "root is root of the host",
 		"root of a container that gets out is nobody on the host")
 	add("filter of system calls", f.Filter, 12, "seccomp", "none", "most holes of the kernel are in calls that a service never makes")
 	add("no new privileges", f.NoNewPrivs, 4, "set", "not set", "a set-user-ID program in the image makes nobody root")

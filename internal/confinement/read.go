@@ -126,6 +126,14 @@ func (f *Facts) readMounts(leader int) error {
 	return nil
 }
 
+// Unmask says that nothing of the kernel's file systems is hidden or read-only.
+func (f *Facts) Unmask() {
+	all := func(paths []string) []string {
+		return slices.DeleteFunc(slices.Clone(paths), func(path string) bool { return !exists(path) })
+	}
+	f.Writable, f.Shown = all(kernelSwitches[:]), all(hostInformation[:])
+}
+
 // exists tells whether this kernel has a file, by the host's own /proc and /sys.
 func exists(path string) bool {
 	_, err := os.Lstat(path)
