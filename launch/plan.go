@@ -167,8 +167,19 @@ func terminal(plan *handoff.Plan) string {
 	if !plan.Terminal {
 		return ""
 	}
-	name, err := os.Readlink("/proc/self/fd/0")
+	return terminalPath(0)
+}
+
+// terminalPath is where a terminal is in the host's /dev, by which another container's would be
+// another: each has a devpts of its own, whose first terminal is /dev/pts/0 in there
+// (CVE-2025-52565 was a console at a path that was not looked at).
+func terminalPath(fd int) string {
+	name, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
 	if err != nil {
+		return ""
+	}
+	var open, there unix.Stat_t
+	if unix.Fstat(fd, &open) != nil || unix.Stat(name, &there) != nil || open.Dev != there.Dev || open.Ino != there.Ino {
 		return ""
 	}
 	return name

@@ -113,7 +113,7 @@ var ownPaths = map[string]string{
 	"launch.ownCgroup":                           ofKernel,
 	"launch.reachRunning":                        ofKernel,
 	"launch.setSysctl":                           ofKernel,
-	"launch.terminal":                            ofKernel,
+	"launch.terminalPath":                        ofKernel,
 	"launch.thaw":                                ofKernel,
 	"launch.wholeDisk":                           ofKernel,
 	"rootfs.bindHostSys":                         ofKernel,
