@@ -153,6 +153,14 @@ func TestWithoutUserNamespace(t *testing.T) {
 			h.MustRun(t, `echo x >/tmp/x && cocker cp /tmp/x "$1":/tmp/x && cocker cp "$1":/tmp/x /tmp/y && cmp /tmp/x /tmp/y && rm /tmp/[xy]
 				[ ! -e /var/lib/cocker/containers/"$1"/idrange ] && [ "$(sysctl -n user.max_cgroup_namespaces)" != 0 ]`, name)
 		}
+		got := output(t, h, "bare-admin", "image = 'demo'\n"+sh("true")+noUsers+"add_capabilities = ['CAP_SYS_ADMIN']\n")
+		if !strings.Contains(got, "private_users = false and CAP_SYS_ADMIN: whoever is root in it can take over the host") {
+			t.Errorf("nobody warns of CAP_SYS_ADMIN: %s", got)
+		}
+		got = output(t, h, "bare-net", "image = 'demo'\nnetwork.mode = 'host'\n"+sh("grep CapBnd /proc/self/status")+noUsers)
+		if set, err := strconv.ParseUint(field(got, "CapBnd"), 16, 64); err != nil || set&(1<<13) != 0 {
+			t.Errorf("in the host's network there is CAP_NET_RAW: %s", got)
+		}
 		// CVE-2019-5736 by way of the rescue shell, which is a program of the host: whoever holds
 		// it open writes to it when it has ended.
 		start(t, h, "bare-rescue", "image = 'demo'\n"+sh("rm -f /bin/sh /bin/ash; exec /bin/busybox sleep 100000")+noUsers)
