@@ -188,6 +188,7 @@ func TestPrivileged(t *testing.T) {
 				for f in /proc/$$/fd/*; do case ${f##*/} in [012]) ;; *) [ -L $f ] && echo LEAK $(readlink $f);; esac; done
 				ls -l /proc/1/fd | grep -i 'cocker\|/run/\|/var/lib' | sed 's/^/LEAK /'; cat /proc/1/mountinfo | grep -c '/var/lib/cocker'
 				[ "$(readlink /proc/1/exe)" = /bin/busybox ] || { (true >>/proc/1/exe) 2>/dev/null && echo WRITTEN; chmod 777 /proc/1/exe 2>/dev/null && echo CHANGED; }
+				for f in /proc/1/fd/*; do [ -f $f ] && { (true 4>>$f) 2>/dev/null && [ "$(readlink $f)" = / ] && echo WRITTEN $f; chmod 777 $f 2>/dev/null && [ "$(readlink $f)" = / ] && echo CHANGED $f; }; done
 				env | grep -i 'cocker_\|notify\|listen\|invocation' ; echo done; exec sleep 100000`)+"[security]\nprivileged = true\n")
 			h.WaitFor(t, eventually, "its words", `journalctl -q -o cat -u cocker@"$1" | grep -x done`, name)
 			got := h.MustRun(t, `journalctl -q -o cat -u cocker@"$1" SYSLOG_IDENTIFIER="$1" | grep -v '^\[security\]' | xargs`, name)
@@ -346,6 +347,30 @@ func TestSecurityThatCannotBe(t *testing.T) {
 			if h.Run(t, "grep -qi "+module+" /sys/kernel/security/lsm").ExitCode != 0 {
 				refused(t, h, "cannot-"+strings.ToLower(module), "image = 'demo'\n"+sh("true")+"[security]\n"+keys+"\n", module+" is not at work on this host")
 			}
+		}
+	})
+}
+
+// What subuid(5) gives to a user is no container's, also where that is in cocker's pool.
+func TestRangesOfUsersAreLeftOut(t *testing.T) {
+	onCleanHost(t, func(t *testing.T, h *host.Host) {
+		h.MustRun(t, "for f in subuid subgid; do touch /etc/$f; cp -p /etc/$f /root/$f.before; done")
+		defer h.MustRun(t, "for f in subuid subgid; do mv /root/$f.before /etc/$f; done")
+		toml := "image = 'demo'\n" + sh("awk '{print $2}' /proc/self/uid_map")
+		first := output(t, h, "ranged", toml)
+		for _, file := range []string{"subuid", "subgid"} {
+			h.MustRun(t, `echo "somebody:$1:65536" >>/etc/"$2"`, first, file)
+			if again := runAgain(t, h, "ranged").output; again != first {
+				t.Errorf("/etc/%s: a container that has %s got %s", file, first, again)
+			}
+			h.MustRun(t, "cocker rm ranged")
+			second := output(t, h, "ranged", toml)
+			base, err := strconv.ParseUint(second, 10, 32)
+			taken, _ := strconv.ParseUint(first, 10, 32)
+			if err != nil || base < taken+65536 && taken < base+65536 {
+				t.Errorf("/etc/%s has %s, and the container has %s", file, first, second)
+			}
+			first = second
 		}
 	})
 }
