@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cocker/cocker/config"
 	"github.com/cocker/cocker/internal/idrange"
 	"github.com/cocker/cocker/internal/linux"
 	"github.com/cocker/cocker/internal/paths"
@@ -19,6 +20,10 @@ func (l *launcher) checkSecurity() error {
 	s := &l.container.Security
 	for _, warning := range s.Warnings() {
 		l.options.Warn("[security] " + warning)
+	}
+	if open := capabilitiesOf(l.container) & takesOver; open != 0 && !s.OwnUsers() && !s.Privileged {
+		l.options.Warn("[security] private_users = false and " + strings.Join(config.CapabilityNames(open), ", ") +
+			": whoever is root in it can take over the host")
 	}
 	if s.AppArmorProfile != "" && !hasModule("apparmor") {
 		return fmt.Errorf("[security] apparmor_profile = %q: AppArmor is not at work on this host (no /sys/kernel/security/apparmor, see the kernel's parameter lsm=)", s.AppArmorProfile)

@@ -229,7 +229,9 @@ func TestKernelDirectoriesAreNoLinks(t *testing.T) {
 		for name, tree := range trees {
 			importTree(t, h, name+":1", tree)
 			dir, _, _ := strings.Cut(name, "-")
-			refused(t, h, name, "images = ['demo', '"+name+":1']\ncommand = ['true']\n", `"/`+dir+`"`, "link or file")
+			for _, users := range []string{"", noUsers} {
+				refused(t, h, name, "images = ['demo', '"+name+":1']\ncommand = ['true']\n"+users, `"/`+dir+`"`, "link or file")
+			}
 		}
 		unchanged()
 	})

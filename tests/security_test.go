@@ -22,7 +22,7 @@ const tryKernelFiles = `
 		elif [ -e $f ]; then [ "$(head -c 1 $f | wc -c)" = 0 ] || echo READ $f; fi
 	done
 	find /proc/bus /proc/fs /proc/irq /proc/sys /proc/sysrq-trigger /sys -type f -perm /222 2>/dev/null | while read f; do
-		(true >>$f) 2>/dev/null && echo OPENED $f
+		if { true >>$f; } 2>/dev/null; then echo OPENED $f; fi
 	done
 	v=$(cat /proc/sys/kernel/randomize_va_space); (echo $v >/proc/sys/kernel/randomize_va_space) 2>/dev/null && echo WROTE
 	(echo h >/proc/sysrq-trigger) 2>/dev/null && echo WROTE
@@ -65,16 +65,17 @@ func TestKernelFilesAreOutOfReach(t *testing.T) {
 // hidden file (CVE-2025-31133).
 func TestNullDeviceIsTheRealOne(t *testing.T) {
 	onCleanHost(t, func(t *testing.T, h *host.Host) {
-		h.MustRun(t, "mkdir -p /srv/n && echo fake >/srv/n/fake")
+		h.MustRun(t, "mkdir -p /srv/n && echo fake >/srv/n/null")
 		importTree(t, h, "leads:2", "ln -s /dev d; ln -s /proc p")
-		refused(t, h, "fake-null", "images = ['demo', 'leads:2']\n"+sh("true")+"[[mount]]\ntype = 'bind'\nsource = '/srv/n/fake'\ntarget = '/d/null'\n",
+		refused(t, h, "fake-null", "images = ['demo', 'leads:2']\n"+sh("true")+"[[mount]]\ntype = 'bind'\nsource = '/srv/n/null'\ntarget = '/d/null'\n", "no regular file")
+		refused(t, h, "fake-dev", "images = ['demo', 'leads:2']\n"+sh("true")+"[[mount]]\ntype = 'bind'\nsource = '/srv/n'\ntarget = '/d'\n",
 			"/dev/null is not the null device")
-		got := output(t, h, "fake-proc", "images = ['demo', 'leads:2']\n"+sh("head -c 4 /proc/interrupts; cat /proc/sys/kernel/ostype; cat /proc/fake")+
+		got := output(t, h, "fake-proc", "images = ['demo', 'leads:2']\n"+sh("head -c 4 /proc/interrupts; cat /proc/sys/kernel/ostype; ! cat /proc/null")+
 			"[sysctls]\n'kernel.shmmni' = 5\n[[mount]]\ntype = 'bind'\nsource = '/srv/n'\ntarget = '/p/sys/kernel'\n")
 		if !strings.Contains(got, "Linux") || strings.Contains(got, "fake\n") {
 			t.Errorf("the container saw %q", got)
 		}
-		if got := h.MustRun(t, "ls /srv/n"); got != "fake" {
+		if got := h.MustRun(t, "ls /srv/n"); got != "null" {
 			t.Errorf("on the host there are %s", got)
 		}
 	})
@@ -153,6 +154,14 @@ func TestWithoutUserNamespace(t *testing.T) {
 			h.MustRun(t, `echo x >/tmp/x && cocker cp /tmp/x "$1":/tmp/x && cocker cp "$1":/tmp/x /tmp/y && cmp /tmp/x /tmp/y && rm /tmp/[xy]
 				[ ! -e /var/lib/cocker/containers/"$1"/idrange ] && [ "$(sysctl -n user.max_cgroup_namespaces)" != 0 ]`, name)
 		}
+		got := output(t, h, "bare-admin", "image = 'demo'\n"+sh("true")+noUsers+"add_capabilities = ['CAP_SYS_ADMIN']\n")
+		if !strings.Contains(got, "private_users = false and CAP_SYS_ADMIN: whoever is root in it can take over the host") {
+			t.Errorf("nobody warns of CAP_SYS_ADMIN: %s", got)
+		}
+		got = output(t, h, "bare-net", "image = 'demo'\nnetwork.mode = 'host'\n"+sh("grep CapBnd /proc/self/status")+noUsers)
+		if set, err := strconv.ParseUint(field(got, "CapBnd"), 16, 64); err != nil || set&(1<<13) != 0 {
+			t.Errorf("in the host's network there is CAP_NET_RAW: %s", got)
+		}
 		// CVE-2019-5736 by way of the rescue shell, which is a program of the host: whoever holds
 		// it open writes to it when it has ended.
 		start(t, h, "bare-rescue", "image = 'demo'\n"+sh("rm -f /bin/sh /bin/ash; exec /bin/busybox sleep 100000")+noUsers)
@@ -180,6 +189,7 @@ func TestPrivileged(t *testing.T) {
 				for f in /proc/$$/fd/*; do case ${f##*/} in [012]) ;; *) [ -L $f ] && echo LEAK $(readlink $f);; esac; done
 				ls -l /proc/1/fd | grep -i 'cocker\|/run/\|/var/lib' | sed 's/^/LEAK /'; cat /proc/1/mountinfo | grep -c '/var/lib/cocker'
 				[ "$(readlink /proc/1/exe)" = /bin/busybox ] || { (true >>/proc/1/exe) 2>/dev/null && echo WRITTEN; chmod 777 /proc/1/exe 2>/dev/null && echo CHANGED; }
+				for f in /proc/1/fd/*; do [ -f $f ] && { (true 4>>$f) 2>/dev/null && [ "$(readlink $f)" = / ] && echo WRITTEN $f; chmod 777 $f 2>/dev/null && [ "$(readlink $f)" = / ] && echo CHANGED $f; }; done
 				env | grep -i 'cocker_\|notify\|listen\|invocation' ; echo done; exec sleep 100000`)+"[security]\nprivileged = true\n")
 			h.WaitFor(t, eventually, "its words", `journalctl -q -o cat -u cocker@"$1" | grep -x done`, name)
 			got := h.MustRun(t, `journalctl -q -o cat -u cocker@"$1" SYSLOG_IDENTIFIER="$1" | grep -v '^\[security\]' | xargs`, name)
@@ -338,6 +348,30 @@ func TestSecurityThatCannotBe(t *testing.T) {
 			if h.Run(t, "grep -qi "+module+" /sys/kernel/security/lsm").ExitCode != 0 {
 				refused(t, h, "cannot-"+strings.ToLower(module), "image = 'demo'\n"+sh("true")+"[security]\n"+keys+"\n", module+" is not at work on this host")
 			}
+		}
+	})
+}
+
+// What subuid(5) gives to a user is no container's, also where that is in cocker's pool.
+func TestRangesOfUsersAreLeftOut(t *testing.T) {
+	onCleanHost(t, func(t *testing.T, h *host.Host) {
+		h.MustRun(t, "for f in subuid subgid; do touch /etc/$f; cp -p /etc/$f /root/$f.before; done")
+		defer h.MustRun(t, "for f in subuid subgid; do mv /root/$f.before /etc/$f; done")
+		toml := "image = 'demo'\n" + sh("awk '{print $2}' /proc/self/uid_map")
+		first := output(t, h, "ranged", toml)
+		for _, file := range []string{"subuid", "subgid"} {
+			h.MustRun(t, `echo "somebody:$1:65536" >>/etc/"$2"`, first, file)
+			if again := runAgain(t, h, "ranged").output; again != first {
+				t.Errorf("/etc/%s: a container that has %s got %s", file, first, again)
+			}
+			h.MustRun(t, "cocker rm ranged")
+			second := output(t, h, "ranged", toml)
+			base, err := strconv.ParseUint(second, 10, 32)
+			taken, _ := strconv.ParseUint(first, 10, 32)
+			if err != nil || base < taken+65536 && taken < base+65536 {
+				t.Errorf("/etc/%s has %s, and the container has %s", file, first, second)
+			}
+			first = second
 		}
 	})
 }
