@@ -28,7 +28,7 @@ TESTHOST    := .cache/cocker-testhost
 BENCHMARK   := .cache/cocker-bench
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: help build test test-unit test-system test-vm bench lint fmt man demo shell-host shell-vm roots disks mmdebstrap qemu deb debhelper unpackaged install uninstall clean
+.PHONY: help build test test-unit test-system test-vm fuzz compare-security bench lint fmt man demo shell-host shell-vm roots disks mmdebstrap qemu deb debhelper unpackaged install uninstall clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +52,17 @@ test-vm: roots disks ## run the tests that need virtual machines (as root)
 
 test-system: roots ## run the tests on a real systemd (as root)
 	$(GO) test -timeout 50m ./tests/...
+
+# What is found is kept in testdata/fuzz of the package, and each "make test" tries it again.
+FUZZTIME ?= 30s
+fuzz: ## look for input that breaks a parser, FUZZTIME=30s for each of them
+	@set -e; grep -rE --include='*_test.go' -o '^func Fuzz[A-Za-z0-9]*' . | sed 's,/[^/]*:func , ,' | sort | while read -r dir name; do \
+		echo "$$dir $$name"; $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$dir"; done
+
+# The table of docs/security.md.
+compare-security: roots ## run the same probe in containers of cocker, Docker, Podman and systemd-nspawn (as root)
+	@$(GO) build -o .cache/cocker-security ./tests/security
+	@.cache/cocker-security -write docs/security.md
 
 # For example BENCHFLAGS=-json, "-rounds 100", or "-only network-traffic".
 bench: roots ## measure containers beside bare services and nspawn, networks, sessions and images beside podman (as root)
@@ -141,6 +152,7 @@ install: unpackaged $(if $(shell command -v $(GO)),build) ## install below DESTD
 	ln -sf ../cocker-network-rules.service $(unitdir)/nftables.service.wants/cocker-network-rules.service
 	install -D -m 644 -t $(networkdir) units/network/*.network
 	install -D -m 644 -t $(nmconfdir) units/NetworkManager/*.conf
+	install -D -m 644 internal/seccomp/default.json $(DESTDIR)$(PREFIX)/share/cocker/seccomp.json
 	@set -e; for c in $(completions); do \
 		file=$(DESTDIR)$(PREFIX)/share/$${c#*:}; \
 		install -d "$$(dirname "$$file")"; \
@@ -157,7 +169,7 @@ uninstall: unpackaged ## remove what install installed
 	rm -f $(networkdir)/00-cocker.network $(nmconfdir)/10-cocker.conf
 	rm -f $(foreach c,$(completions),$(DESTDIR)$(PREFIX)/share/$(lastword $(subst :, ,$(c))))
 	rm -f $(foreach m,$(notdir $(MANPAGES)),$(mandir)/man$(patsubst .%,%,$(suffix $(m)))/$(m))
-	rm -rf $(libexecdir)
+	rm -rf $(libexecdir) $(DESTDIR)$(PREFIX)/share/cocker
 
 clean: ## remove what build made and the cached test roots
 	rm -rf --one-file-system bin dist .cache

@@ -69,6 +69,7 @@ type Container struct {
 	StopSignal   string // "SIGTERM"; "": the image's
 	ReloadSignal string // what the command gets at a reload; "": nothing
 	Autologin    string // who is logged in at the terminal without a password; "": everybody is asked
+	Seccomp      string // the filter of system calls: "", the default; "none"; the absolute path of a profile
 	Environment  []EnvironmentVariable
 	Network      Network
 	Pod          string // the pod whose network, UTS and IPC namespaces it shares; "": none
@@ -76,10 +77,15 @@ type Container struct {
 	Templates    []Template
 	Processes    []Process // [process.NAME], in file order; none: there is only the command
 	Health       Health
+	Security     Security
+	Sysctls      []Sysctl // sorted by name
+	Devices      []Device
 	Resources    Resources
 	Unit         []Directive // [unit], in file order
 	Service      []Directive // [service], in file order
 	Install      Install
+
+	NoNewPrivileges bool // no program gives more than its caller has: setuid programs are as any other
 
 	ReloadCommand []string // what runs in the container at a reload, its program first; nil: nothing
 }

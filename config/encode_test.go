@@ -9,7 +9,7 @@ import (
 func TestEncode(t *testing.T) {
 	c := &Container{
 		Name: "web", Description: `say "hi" \ 100%`, Images: []string{"a"}, Command: []string{"sh", "-c", "a\n\tb\x1b\x7f"},
-		Init: InitCocker, Hostname: "web", Autologin: "root",
+		Init: InitCocker, Hostname: "web", Autologin: "root", Seccomp: "/etc/cocker/narrow.json", NoNewPrivileges: true,
 		Environment: []EnvironmentVariable{{"EMPTY", ""}, {"TZ", "UTC"}},
 		Network:     Network{Mode: NetworkNone},
 		Mounts:      []Mount{{Type: MountTmpfs, Target: "/tmp", Size: 64 << 20}, {Type: MountBind, Source: "/a", Target: "/b", ReadOnly: true}},
@@ -37,6 +37,10 @@ type = "bind"
 source = "/a"
 target = "/b"
 read_only = true
+
+[security]
+seccomp = "/etc/cocker/narrow.json"
+no_new_privileges = true
 
 [service]
 ExecStartPre = ["a", "b"]

@@ -38,6 +38,11 @@ func makePlan(c *config.Container, images []*image.Image, foreground bool) (*han
 		WorkDir:       firstOf(c.WorkDir, top.WorkDir, "/"),
 		StopSignal:    signal,
 		Capabilities:  capabilitiesOf(c),
+		OwnUsers:      c.Security.OwnUsers(),
+		Privileged:    c.Security.Privileged,
+		Sysctls:       sysctls(c),
+		AppArmor:      c.Security.AppArmorProfile,
+		SELinux:       c.Security.SELinuxLabel,
 		Exec:          c.Init != config.InitCocker,
 		Boot:          boot,
 		Foreground:    foreground,
@@ -52,10 +57,20 @@ func makePlan(c *config.Container, images []*image.Image, foreground bool) (*han
 		plan.User, plan.WorkDir = "", "/"
 		plan.StopSignal = int(killSignal(c))
 	}
+	if err := planSeccomp(plan, c); err != nil {
+		return nil, err
+	}
 	plan.Health = health(c)
 	plan.Environment = environment(c, images, interactive)
 	planProcesses(plan, c)
 	return plan, nil
+}
+
+func sysctls(c *config.Container) (lines []string) {
+	for _, s := range c.Sysctls {
+		lines = append(lines, s.Name+"="+s.Value)
+	}
+	return lines
 }
 
 // commandLine joins entry point and command as Docker and Podman do: a command
@@ -152,8 +167,19 @@ func terminal(plan *handoff.Plan) string {
 	if !plan.Terminal {
 		return ""
 	}
-	name, err := os.Readlink("/proc/self/fd/0")
+	return terminalPath(0)
+}
+
+// terminalPath is where a terminal is in the host's /dev, by which another container's would be
+// another: each has a devpts of its own, whose first terminal is /dev/pts/0 in there
+// (CVE-2025-52565 was a console at a path that was not looked at).
+func terminalPath(fd int) string {
+	name, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
 	if err != nil {
+		return ""
+	}
+	var open, there unix.Stat_t
+	if unix.Fstat(fd, &open) != nil || unix.Stat(name, &there) != nil || open.Dev != there.Dev || open.Ino != there.Ino {
 		return ""
 	}
 	return name

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -76,6 +75,9 @@ func becomeShell(conn *bus.Conn, call *bus.Call, plan *handoff.Plan) error {
 		return err
 	}
 	command, err := prepareShell(shell, plan)
+	if err == nil {
+		err = command.confine(plan)
+	}
 	if err != nil {
 		return err
 	}
@@ -101,7 +103,7 @@ func becomeShell(conn *bus.Conn, call *bus.Call, plan *handoff.Plan) error {
 	for standard, fd := range shell.Files {
 		_ = unix.Dup3(fd, standard, 0) // all are open
 	}
-	if err = command.identity.assume(); err == nil {
+	if err = command.becomeUser(); err == nil {
 		err = command.replaceInit()
 	}
 	fmt.Fprintf(os.Stderr, "cocker: %v\r\n", err)
@@ -178,6 +180,9 @@ func serveLogin(conn *bus.Conn, call *bus.Call, plan *handoff.Plan) error {
 		return err
 	}
 	login, err := loginCommand(plan, []string{"TERM=vt220"}) // agetty(8); machinectl does not tell its own
+	if err == nil {
+		err = login.confine(plan)
+	}
 	if err != nil {
 		return err
 	}
@@ -190,6 +195,7 @@ func serveLogin(conn *bus.Conn, call *bus.Call, plan *handoff.Plan) error {
 	}
 	name := enterSessionCgroup(session.About{Login: true, Terminal: true})
 	logSession(fmt.Sprintf("%s: machinectl login on %s", name, slave.Name()))
+	keepLimit()
 	closed := make(chan struct{})
 	go awaitHangUp(slave, closed)
 	for { // until os.Exit, or SIGTERM when the container stops
@@ -240,13 +246,9 @@ func (c *command) runOn(slave *os.File, closed <-chan struct{}) error {
 	if err := errors.Join(ownTerminal(int(fd), c.identity), resetTerminal(int(fd))); err != nil {
 		return err
 	}
-	pid, err := syscall.ForkExec(c.path, c.arguments, &syscall.ProcAttr{
-		Env:   c.environment,
-		Files: append([]uintptr{fd, fd, fd}, c.files...),
-		Sys:   &syscall.SysProcAttr{Setsid: true, Setctty: true},
-	})
+	pid, err := c.start(true, append([]int{int(fd), int(fd), int(fd)}, c.files...), -1)
 	if err != nil {
-		return c.execError(err)
+		return err
 	}
 	m := &monitor{pid: pid}
 	ended := make(chan struct{})

@@ -18,7 +18,9 @@ type command struct {
 	arguments   []string
 	environment []string
 	identity    *identity
-	files       []uintptr // descriptors from 3 on, for a program of our own
+	files       []int        // descriptors from 3 on, for a program of our own
+	ours        bool         // it is cocker-init once more, which confines what it becomes
+	within      *confinement // set by confine, without which nothing but ours is started
 }
 
 // prepareCommand finds out everything about the command that can go wrong before
@@ -26,7 +28,10 @@ type command struct {
 // afterwards.
 func prepareCommand(plan *handoff.Plan) (*command, error) {
 	c, err := prepare(plan.User, plan.WorkDir, plan.Command, plan.Environment)
-	if err != nil || !plan.Terminal {
+	if err != nil {
+		return nil, err
+	}
+	if err := c.confine(plan); err != nil || !plan.Terminal {
 		return c, err
 	}
 	return c, c.ownInput()
@@ -133,9 +138,12 @@ func lookUpVariable(environment []string, name string) (string, bool) {
 }
 
 // becomeCommand gives this thread everything that the command shall have, so that
-// only execve(2) is left to do.
+// only replaceInit is left to do.
 func (c *command) becomeCommand(plan *handoff.Plan) error {
-	if err := limitCapabilities(plan.Capabilities); err != nil {
+	if err := labelNextProgram(plan); err != nil {
+		return err
+	}
+	if err := limitCapabilities(ownCapabilities(plan)); err != nil {
 		return err
 	}
 	if plan.Terminal {
@@ -143,15 +151,40 @@ func (c *command) becomeCommand(plan *handoff.Plan) error {
 			return err
 		}
 	}
-	if err := c.identity.assume(); err != nil {
+	if err := c.becomeUser(); err != nil {
 		return err
 	}
 	// A change of the effective user id has reset it (prctl(2)).
 	return dieWithCaller(plan)
 }
 
-// replaceInit makes this process, PID 1, the command. It returns only on failure.
+// errUnconfined would be a mistake in this package.
+var errUnconfined = errors.New("the command was to be started without its confinement")
+
+// confine puts the command in what the plan has for all that runs in the container.
+func (c *command) confine(plan *handoff.Plan) (err error) {
+	if !c.ours {
+		c.within, err = newConfinement(plan)
+	}
+	return err
+}
+
+// becomeUser makes this process that of the command's user.
+func (c *command) becomeUser() error {
+	if c.within == nil {
+		return errUnconfined
+	}
+	if err := c.within.limit(); err != nil {
+		return err
+	}
+	return c.identity.assume()
+}
+
+// replaceInit makes this process the command, after becomeUser. It returns only on failure.
 func (c *command) replaceInit() error {
+	if err := c.within.install(); err != nil {
+		return err
+	}
 	return c.execError(syscall.Exec(c.path, c.arguments, c.environment))
 }
 
@@ -186,19 +219,26 @@ func takeTerminal() error {
 
 // start starts the command as a child in a session of its own, and in a cgroup unless
 // that is below 0. A terminal is the standard input.
-func (c *command) start(terminal bool, files []uintptr, cgroup int) (pid int, err error) {
-	pid, err = syscall.ForkExec(c.path, c.arguments, &syscall.ProcAttr{
-		Env:   c.environment,
-		Files: files,
-		Sys: &syscall.SysProcAttr{
-			Setsid:      true,
-			Setctty:     terminal,
-			Credential:  c.identity.credential(),
-			UseCgroupFD: cgroup >= 0,
-			CgroupFD:    cgroup,
-		},
-	})
+func (c *command) start(terminal bool, files []int, cgroup int) (pid int, err error) {
+	r, err := c.program()
+	if err != nil {
+		return -1, err
+	}
+	r.terminal, r.cgroup = terminal, cgroup
+	pid, err = r.start(files)
 	return pid, c.execError(err)
+}
+
+// program is the command as what can be started.
+func (c *command) program() (*repeated, error) {
+	r, err := newRepeated(c.path, c.arguments, c.environment, c.identity)
+	if err != nil {
+		return nil, c.execError(err)
+	}
+	if r.within = c.within; r.within == nil && !c.ours {
+		return nil, errUnconfined
+	}
+	return r, nil
 }
 
 // execError says what an errno of execve(2) means for a file that is there.

@@ -1,6 +1,7 @@
 package pid1
 
 import (
+	"errors"
 	"io"
 	"os"
 	"strings"
@@ -8,6 +9,9 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cocker/cocker/internal/handoff"
+	"github.com/cocker/cocker/internal/seccomp"
 )
 
 // whatItIs prints what a process has got from the one that has started it.
@@ -34,9 +38,12 @@ func TestRepeatedIsAsForkExec(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c := &command{path: "/bin/sh", arguments: words, environment: environment, identity: id}
 		want := outputOf(t, func(stdout int) (int, error) {
-			return c.start(false, []uintptr{0, uintptr(stdout), uintptr(stdout), 2, 1, 0}, -1)
+			return syscall.ForkExec("/bin/sh", words, &syscall.ProcAttr{
+				Env:   environment,
+				Files: []uintptr{0, uintptr(stdout), uintptr(stdout), 2, 1, 0},
+				Sys:   &syscall.SysProcAttr{Setsid: true, Credential: id.credential()},
+			})
 		})
 		got := outputOf(t, func(stdout int) (int, error) { return r.start([]int{0, stdout, stdout, 2, 1, 0}) })
 		if got != want || !strings.Contains(got, "leads a session") {
@@ -82,6 +89,59 @@ func TestRepeatedTellsWhyNot(t *testing.T) {
 	}
 	if _, err := newRepeated("/bin/\x00sh", nil, nil, nil); err == nil {
 		t.Error("a NUL in the path: no error")
+	}
+}
+
+// What is confined has the filter and the bounding set of the plan, whoever it runs as, and
+// none of what installing takes.
+func TestConfinement(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root: who has no CAP_SYS_ADMIN cannot install a filter")
+	}
+	const kept = 1<<unix.CAP_KILL | 1<<unix.CAP_SETGID
+	profile := seccomp.Bytes(append([]unix.SockFilter{ // mkdir(2) and mkdirat(2) are refused, nothing else
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jt: 1, K: unix.SYS_MKDIRAT},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 1, K: 83},
+	}, []unix.SockFilter{{Code: unix.BPF_RET, K: unix.SECCOMP_RET_ERRNO | uint32(unix.ENOTNAM)}, {Code: unix.BPF_RET, K: unix.SECCOMP_RET_ALLOW}}...))
+	const script = `grep -E '^(Cap(Prm|Eff|Bnd|Inh|Amb)|Seccomp|NoNewPrivs):' /proc/self/status | tr -d '\n\t '; mkdir "$DIR/x" 2>&1 | grep -o 'named type'`
+	for _, c := range []struct {
+		name string
+		plan handoff.Plan
+	}{
+		{"a filter", handoff.Plan{Capabilities: kept, Filter: profile}},
+		{"none", handoff.Plan{Capabilities: kept, Unfiltered: true}},
+	} {
+		for _, uid := range []uint32{0, 1234} {
+			within, err := newConfinement(&c.plan)
+			if err != nil {
+				t.Fatal(err)
+			}
+			within.drop = ^uint64(kept) & (1<<(unix.CAP_LAST_CAP+1) - 1) // the test has them all
+			command := command{path: "/bin/sh", arguments: []string{"sh", "-c", script}, environment: []string{"PATH=/usr/bin:/bin", "DIR=" + t.TempDir()},
+				identity: &identity{uid: uid, gid: uid, groups: []uint32{}}, within: within}
+			got := outputOf(t, func(stdout int) (int, error) { return command.start(false, []int{0, stdout, 2}, -1) })
+			permitted := "0000000000000060"
+			if uid != 0 {
+				permitted = "0000000000000000"
+			}
+			want := "CapInh:0000000000000000CapPrm:" + permitted + "CapEff:" + permitted + "CapBnd:0000000000000060CapAmb:0000000000000000"
+			if c.plan.Unfiltered {
+				want += "NoNewPrivs:0Seccomp:0"
+			} else {
+				want += "NoNewPrivs:0Seccomp:2named type"
+			}
+			if strings.TrimSpace(got) != want {
+				t.Errorf("%s, uid %d:\n%s\nwant\n%s", c.name, uid, got, want)
+			}
+		}
+	}
+	forgotten := command{path: "/bin/true", arguments: []string{"true"}, identity: new(identity)}
+	if _, err := forgotten.start(false, []int{0, 1, 2}, -1); !errors.Is(err, errUnconfined) {
+		t.Errorf("a command without a confinement: %v", err)
+	}
+	if err := forgotten.becomeUser(); !errors.Is(err, errUnconfined) {
+		t.Errorf("a command without a confinement: %v", err)
 	}
 }
 

@@ -67,7 +67,10 @@ func prepareHealth(plan *handoff.Plan) (*check, error) {
 		return nil, fmt.Errorf("health: %w", err)
 	}
 	c := &check{command: &command{path: path, arguments: plan.Health.Command, environment: environment, identity: id}}
-	if c.program, err = newRepeated(path, plan.Health.Command, environment, id); err == nil {
+	if err = c.command.confine(plan); err == nil {
+		c.program, err = c.command.program()
+	}
+	if err == nil {
 		c.output, err = newTail()
 	}
 	if err != nil {

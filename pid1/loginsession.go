@@ -51,14 +51,14 @@ func loginCommand(plan *handoff.Plan, environment []string) (*command, error) {
 const loginLogFD = sessionClientFD
 
 func ownLogin(plan *handoff.Plan, root *identity, environment []string) *command {
-	rescue := ^uintptr(0)
+	rescue := -1
 	if plan.Rescue {
 		rescue = sessionRescueFD
 	}
 	return &command{
-		path: "/proc/self/exe", arguments: []string{"cocker-login"}, identity: root,
+		path: "/proc/self/exe", arguments: []string{"cocker-login"}, identity: root, ours: true,
 		environment: merge(environment, []string{sessionVariable + "=" + sessionOfLogin, oneProcessor}),
-		files:       []uintptr{loginLogFD - 3: 2, sessionPlanFD - 3: sessionPlanFD, sessionRescueFD - 3: rescue},
+		files:       []int{loginLogFD - 3: 2, sessionPlanFD - 3: sessionPlanFD, sessionRescueFD - 3: rescue},
 	}
 }
 
@@ -146,8 +146,11 @@ func becomeLoginShell(plan *handoff.Plan, user string) error {
 	if err != nil {
 		return err
 	}
+	if err := c.confine(plan); err != nil {
+		return err
+	}
 	fmt.Print(databaseText("/etc/motd"))
-	if err := errors.Join(ownTerminal(0, id), id.assume()); err != nil {
+	if err := errors.Join(ownTerminal(0, id), c.becomeUser()); err != nil {
 		return err
 	}
 	return c.replaceInit()

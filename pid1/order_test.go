@@ -35,9 +35,9 @@ func newFamily(t *testing.T, about ...handoff.Process) *family {
 		p := &about[i]
 		p.StopSignal, p.StopTimeout = int(unix.SIGTERM), time.Minute
 		f.processes = append(f.processes, &process{
-			about: p, cgroup: -1, state: stateWaiting, files: []uintptr{0, 1, 2},
+			about: p, cgroup: -1, state: stateWaiting, files: []int{0, 1, 2},
 			command: &command{
-				path: "/bin/sh", arguments: append([]string{"sh", "-c"}, p.Command...), identity: new(identity),
+				within: new(confinement), path: "/bin/sh", arguments: append([]string{"sh", "-c"}, p.Command...), identity: new(identity),
 				environment: []string{"LOG=" + f.log, "PATH=/bin:/usr/bin"},
 			},
 		})

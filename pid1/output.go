@@ -61,14 +61,14 @@ func (o *output) pipeTo(original *os.File, id *identity) (*os.File, error) {
 	return writer, nil
 }
 
-func (o *output) stdout() uintptr { return o.descriptor(0) }
-func (o *output) stderr() uintptr { return o.descriptor(1) }
+func (o *output) stdout() int { return o.descriptor(0) }
+func (o *output) stderr() int { return o.descriptor(1) }
 
-func (o *output) descriptor(i int) uintptr {
+func (o *output) descriptor(i int) int {
 	if o.writers[i] == nil {
-		return uintptr(i + 1)
+		return i + 1
 	}
-	return o.writers[i].Fd()
+	return int(o.writers[i].Fd())
 }
 
 // journalOutput makes the stream of a process to the journal both of its outputs.

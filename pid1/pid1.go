@@ -65,7 +65,7 @@ func Run() int {
 // capabilities over its namespaces can, phase by phase, and becomes the second
 // stage, or the command if that shall be PID 1.
 func complete(plan *handoff.Plan, channel *handoff.Init) (status int, err error) {
-	for _, phase := range []func(*handoff.Plan) error{dieWithCaller, ownKeyring, completeRoot, configureNamespaces} {
+	for _, phase := range []func(*handoff.Plan) error{dieWithCaller, ownKeyring, noNewPrivileges, completeRoot, configureNamespaces, setSysctls, protectKernel} {
 		if err := phase(plan); err != nil {
 			return exitFailed, err
 		}
@@ -155,6 +155,18 @@ func ownKeyring(*handoff.Plan) error {
 	return nil
 }
 
+// noNewPrivileges is for all that this thread starts or becomes, and cannot be taken back
+// (PR_SET_NO_NEW_PRIVS in prctl(2)).
+func noNewPrivileges(plan *handoff.Plan) error {
+	if !plan.NoNewPrivileges {
+		return nil
+	}
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("set no_new_privs: %w", err)
+	}
+	return nil
+}
+
 // dieWithCaller ties the container to the `cocker run` that waits for it: its
 // parent, because the launcher cloned with CLONE_PARENT (prctl(2)).
 func dieWithCaller(plan *handoff.Plan) error {
@@ -196,7 +208,7 @@ func configureNamespaces(plan *handoff.Plan) error {
 // ExecStopPost= in, and with that systemd (see launch, keepControl). Only CAP_SYS_RESOURCE
 // could raise the limit again (namespaces(7)).
 func keepCgroups(plan *handoff.Plan) error {
-	if plan.Exec {
+	if plan.Exec || !plan.OwnUsers { // else it would be the host's limit
 		return nil
 	}
 	return setSysctl("user/max_cgroup_namespaces", "0")

@@ -33,9 +33,9 @@ type process struct {
 	about   *handoff.Process
 	command *command
 	output  *output
-	cgroup  int       // a descriptor of its own cgroup; -1: it is init's
-	files   []uintptr // its standard descriptors
-	dir     string    // where it starts; "": where init is
+	cgroup  int    // a descriptor of its own cgroup; -1: it is init's
+	files   []int  // its standard descriptors
+	dir     string // where it starts; "": where init is
 	tty     bool
 
 	state    string
@@ -78,7 +78,7 @@ func (p *process) openOutput(stream int) (err error) {
 	if err != nil {
 		return err
 	}
-	p.files = []uintptr{0, p.output.stdout(), p.output.stderr()}
+	p.files = []int{0, p.output.stdout(), p.output.stderr()}
 	return nil
 }
 

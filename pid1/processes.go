@@ -25,9 +25,13 @@ func prepareProcesses(plan *handoff.Plan) ([]*process, error) {
 		only, err := onlyProcess(plan)
 		return []*process{only}, err
 	}
+	within, err := newConfinement(plan) // one for all of them
+	if err != nil {
+		return nil, err
+	}
 	all := make([]*process, len(plan.Processes))
 	for i := range plan.Processes {
-		p, err := prepareProcess(plan, i)
+		p, err := prepareProcess(plan, i, within)
 		if err != nil {
 			return nil, fmt.Errorf("process %s: %w", plan.Processes[i].Name, err)
 		}
@@ -36,7 +40,7 @@ func prepareProcesses(plan *handoff.Plan) ([]*process, error) {
 	return all, nil
 }
 
-func prepareProcess(plan *handoff.Plan, index int) (*process, error) {
+func prepareProcess(plan *handoff.Plan, index int, within *confinement) (*process, error) {
 	about := &plan.Processes[index]
 	environment := merge(plan.Environment, about.Environment)
 	if about.Ready == handoff.ReadyNotify {
@@ -46,6 +50,7 @@ func prepareProcess(plan *handoff.Plan, index int) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
+	command.within = within
 	p := &process{
 		about: about, command: command, dir: about.WorkDir, tty: about.Main && plan.Terminal, state: stateWaiting,
 		cgroup: handoff.ProcessFD(index, handoff.ProcessCgroup),
@@ -65,7 +70,7 @@ func prepareProcess(plan *handoff.Plan, index int) (*process, error) {
 		if err != nil {
 			return nil, fmt.Errorf("open /dev/null: %w", err)
 		}
-		p.files[0] = uintptr(null)
+		p.files[0] = null
 	}
 	return p, nil
 }

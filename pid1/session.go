@@ -7,9 +7,9 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -110,6 +110,9 @@ func (m *monitor) start() error {
 		return err
 	}
 	command, err := prepareSession(plan, m.request)
+	if err == nil {
+		err = command.confine(plan)
+	}
 	if err != nil {
 		return err
 	}
@@ -119,22 +122,17 @@ func (m *monitor) start() error {
 		}
 	}
 	stdio := m.files[session.FileStdin : session.FileStderr+1]
-	m.pid, err = syscall.ForkExec(command.path, command.arguments, &syscall.ProcAttr{
-		Env:   command.environment,
-		Files: append([]uintptr{uintptr(stdio[0]), uintptr(stdio[1]), uintptr(stdio[2])}, command.files...),
-		Sys: &syscall.SysProcAttr{
-			Setsid:      true,
-			Setctty:     m.request.Terminal,
-			Credential:  command.identity.credential(),
-			Pdeathsig:   unix.SIGHUP,
-			UseCgroupFD: true,
-			CgroupFD:    m.files[session.FileCgroup],
-			PidFD:       &m.pidfd,
-		},
-	})
+	program, err := command.program()
 	if err != nil {
+		return err
+	}
+	program.terminal, program.cgroup, program.orphan = m.request.Terminal, m.files[session.FileCgroup], unix.SIGHUP
+	program.wantsPidfd = true
+	keepLimit()
+	if m.pid, err = program.start(append(slices.Clone(stdio), command.files...)); err != nil {
 		return &statusError{session.StatusNotExecutable, command.execError(err)}
 	}
+	m.pidfd = int(program.pidfd)
 	_ = session.SendRunning(sessionClientFD) // without a client wait ends it
 	shared := session.FileStdin
 	if m.request.Login {

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -87,6 +88,27 @@ func TestUpdateFileRefusesWhatIsNoFile(t *testing.T) {
 	}
 	if err := root.UpdateFile("/etc/hostname", 0o644, set("x")); err == nil {
 		t.Error("a directory was written")
+	}
+}
+
+// fifo(7): whoever opens one for reading waits for a writer.
+func TestTargetDoesNotWaitForAFifo(t *testing.T) {
+	root, dir, _ := hostileRoot(t, nil)
+	if err := unix.Mkfifo(filepath.Join(dir, "fifo"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, err := root.Target("/fifo", false)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if err == nil || !strings.Contains(err.Error(), "no regular file") {
+			t.Errorf("a fifo: %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("it waits")
 	}
 }
 

@@ -29,6 +29,19 @@ type Unit struct {
 	Since       time.Time
 	NeedsReload bool     // a file changed since systemd read it
 	DropIns     []string // absolute paths of its drop-ins
+
+	DevicePolicy string   // "auto", "closed" or "strict" (systemd.resource-control(5)); "": it has no cgroup
+	DeviceAllow  []string // device files or groups of them, each with "r", "w" and "m" as far as allowed
+}
+
+// deviceAllow reads the pairs of DeviceAllow=.
+func deviceAllow(properties map[string]any) (list []string) {
+	for _, pair := range property[[][]any](properties, "DeviceAllow") {
+		if len(pair) == 2 {
+			list = append(list, fmt.Sprintf("%v %v", pair[0], pair[1]))
+		}
+	}
+	return list
 }
 
 // Running reports whether the unit has processes or is about to have some.
@@ -103,6 +116,9 @@ func (m *Manager) Unit(ctx context.Context, name string) (Unit, error) {
 		CGroup:      property[string](p, "ControlGroup"),
 		NeedsReload: property[bool](p, "NeedDaemonReload"),
 		DropIns:     property[[]string](p, "DropInPaths"),
+
+		DevicePolicy: property[string](p, "DevicePolicy"),
+		DeviceAllow:  deviceAllow(p),
 	}
 	u.Since = since(property[uint64](p, "StateChangeTimestamp"))
 	if pair := property[[]any](p, "LoadError"); len(pair) == 2 {

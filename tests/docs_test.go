@@ -173,3 +173,78 @@ func requiredModules(t *testing.T) (direct, others map[string]string) {
 	}
 	return direct, others
 }
+
+// Every row of docs/security.md that promises something names tests that exist, and the
+// table at the end is what tests/probe tries today.
+func TestEveryPromiseHasATest(t *testing.T) {
+	page, err := os.ReadFile("../docs/security.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	exists := existingTests(t)
+	promises, compared, found := strings.Cut(string(page), "<!-- table: make compare-security -->")
+	if !found {
+		t.Error("there is no table of make compare-security")
+	}
+	rows := 0
+	for line := range strings.Lines(promises) {
+		cells := strings.Split(strings.Trim(line, "|\n "), " | ")
+		if !strings.HasPrefix(line, "| ") || cells[0] == "what" || cells[0] == "class" || cells[0] == "who" {
+			continue
+		}
+		tests := regexp.MustCompile("`(Test\\w+)`").FindAllStringSubmatch(cells[len(cells)-1], -1)
+		if len(tests) == 0 && !strings.Contains(promises[strings.Index(promises, "## The threat model"):strings.Index(promises, "## What confines")], line) {
+			t.Errorf("a promise without a test: %s", line)
+		}
+		rows += min(len(tests), 1)
+		for _, m := range tests {
+			if !exists[m[1]] {
+				t.Errorf("there is no %s, named by: %s", m[1], line)
+			}
+		}
+	}
+	if rows < 30 {
+		t.Errorf("%d rows", rows)
+	}
+	sources := ""
+	files, _ := filepath.Glob("probe/*.go")
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sources += string(text)
+	}
+	for _, m := range regexp.MustCompile(`(?m)^\| ([^|]+) \|`).FindAllStringSubmatch(compared, -1)[1:] {
+		name := strings.TrimPrefix(strings.TrimPrefix(m[1], "read "), "write ")
+		if !strings.Contains(sources, `"`+name+`"`) && !strings.Contains(sources, `"`+m[1]+`"`) {
+			t.Errorf("the probe does not try %q any more: make compare-security", m[1])
+		}
+	}
+}
+
+// existingTests are the tests of all packages.
+func existingTests(t *testing.T) map[string]bool {
+	t.Helper()
+	names := map[string]bool{}
+	err := filepath.WalkDir("..", func(path string, entry os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() && strings.HasPrefix(entry.Name(), ".") && entry.Name() != ".." {
+			return filepath.SkipDir
+		}
+		if !strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		for _, m := range regexp.MustCompile(`(?m)^func (Test\w+)\(`).FindAllStringSubmatch(string(text), -1) {
+			names[m[1]] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}

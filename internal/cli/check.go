@@ -38,17 +38,17 @@ and that no start would pull; that is no problem of a file.`,
 	return command
 }
 
-// withGoodTemplates leaves out the containers whose templates need a file of the host that
-// is missing or wrong.
-func withGoodTemplates(containers []*config.Container) (good []*config.Container, err error) {
+// withGood leaves out the containers of which a key names a file of the host that is missing
+// or wrong.
+func withGood(containers []*config.Container, key string, check func(*config.Container) error) (good []*config.Container, err error) {
 	for _, c := range containers {
-		wrong := launch.CheckTemplates(c)
+		wrong := check(c)
 		if wrong == nil || errors.Is(wrong, fs.ErrPermission) {
 			good = append(good, c)
 			continue
 		}
 		for text := range strings.SplitSeq(wrong.Error(), "\n") {
-			err = errors.Join(err, &config.Problem{File: c.Sources[0], Key: "template", Text: text})
+			err = errors.Join(err, &config.Problem{File: c.Sources[0], Key: key, Text: text})
 		}
 	}
 	return good, err
@@ -74,9 +74,10 @@ type checkWarning struct {
 
 func check(s *streams, dirs []string, asJSON bool) error {
 	good, err := config.Check(dirs)
-	good, wrong := withGoodTemplates(good)
+	good, wrong := withGood(good, "template", launch.CheckTemplates)
+	good, wrongProfiles := withGood(good, "seccomp", launch.CheckSeccomp)
 	_, bad := config.LoadRegistries(paths.Registries)
-	err = errors.Join(err, wrong, bad)
+	err = errors.Join(err, wrong, wrongProfiles, bad)
 	warnings := append(lostFiles(dirs), limitless(good)...)
 	warnings = append(warnings, lostImages(good, image.Open(paths.State))...)
 	if asJSON {

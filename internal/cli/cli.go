@@ -129,7 +129,7 @@ func addCompletion(root *cobra.Command) {
 func commands() []func(*streams) *cobra.Command {
 	return []func(*streams) *cobra.Command{
 		checkCommand, createCommand, setCommand, runCommand, psCommand, startCommand, stopCommand, restartCommand,
-		killCommand, execCommand, shellCommand, loginCommand, sessionsCommand, processCommand, rmCommand, inspectCommand, logsCommand, cpCommand, exportCommand, copyAgentCommand, diffCommand, commitCommand, checkoutCommand, imageCommand, networkCommand, volumeCommand, systemCommand, versionCommand,
+		killCommand, execCommand, shellCommand, loginCommand, sessionsCommand, processCommand, rmCommand, inspectCommand, securityCommand, logsCommand, cpCommand, exportCommand, copyAgentCommand, diffCommand, commitCommand, checkoutCommand, imageCommand, networkCommand, volumeCommand, systemCommand, versionCommand,
 		pullBeforeStartCommand, renderCommand, renderAgentCommand,
 	}
 }

@@ -27,7 +27,7 @@ type containerFlag struct {
 }
 
 func containerFlags() []containerFlag {
-	return slices.Concat(processFlags(), healthFlags(), placeFlags(), resourceFlags(), unitFlags())
+	return slices.Concat(processFlags(), healthFlags(), placeFlags(), resourceFlags(), securityFlags(), unitFlags())
 }
 
 func processFlags() []containerFlag {
@@ -45,6 +45,11 @@ func processFlags() []containerFlag {
 		{"reload-signal", "", "SIGNAL", "what \"systemctl reload\" sends to the command (default: nothing)", func(c *config.Container, v string) error { c.ReloadSignal = v; return nil }},
 		{"reload-command", "", "TEXT", "what \"systemctl reload\" makes the container's /bin/sh run, instead of a signal", setReloadCommand},
 		{"autologin", "", "USER", "whom \"machinectl login\" logs in without a password (default: nobody)", func(c *config.Container, v string) error { c.Autologin = v; return nil }},
+		{"seccomp", "", "WHICH", `the filter of system calls: "default", "none", or the path of a profile in JSON`, setSeccomp},
+		{"no-new-privileges", "", "", "no program gives more than its caller has: setuid programs are as any other", func(c *config.Container, v string) error {
+			c.NoNewPrivileges = v == "true"
+			return nil
+		}},
 		{"env", "e", "NAME[=VALUE]", "set a variable; without a value: as it is here", setVariable},
 		{"env-file", "", "FILE", "set variables from lines NAME=VALUE", setVariables},
 	}
@@ -406,4 +411,17 @@ func addDirective(to *[]config.Directive, v string) error {
 	}
 	*to = append(*to, config.Directive{Key: key, Value: value})
 	return nil
+}
+
+// setSeccomp makes a path absolute, as the file is read elsewhere.
+func setSeccomp(c *config.Container, value string) (err error) {
+	c.Seccomp = value
+	switch value {
+	case config.SeccompDefault:
+		c.Seccomp = ""
+	case config.SeccompNone, "":
+	default:
+		c.Seccomp, err = filepath.Abs(value)
+	}
+	return err
 }

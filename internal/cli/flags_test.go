@@ -120,7 +120,7 @@ func healthOfFlags(t *testing.T) config.Health {
 // fullFlags are a command line with every flag.
 func fullFlags(envFile string) []string {
 	return []string{"--description=d", "--pull=never", "--pull-timeout=5min", "--init=cocker", "--autologin=root", "--notify-ready", "--user=1:2", "--workdir=/w", "--hostname=h",
-		"--entrypoint=/bin/e", "--entrypoint=-x", "--stop-signal=SIGINT", "--reload-signal=HUP", "-eA=1", "-eA=2", "--env-file=" + envFile,
+		"--entrypoint=/bin/e", "--entrypoint=-x", "--stop-signal=SIGINT", "--seccomp=/etc/x.json", "--no-new-privileges", "--reload-signal=HUP", "-eA=1", "-eA=2", "--env-file=" + envFile,
 		"--network=front", "--address=10.1.0.9", "--address6=fd00::9", "--mac=02:00:00:00:00:01", "--alias=a", "--alias=b", "--interface=lan0",
 		"--join=back,address=10.2.0.9,address6=fd00:2::9,mac=02:00:00:00:00:02,alias=c,alias=d,interface=lan1",
 		"-p8080:80", "-p127.0.0.1:53:53/udp", "-p[::1]:8000-8003:80-83/sctp", "-p:90", "--egress-max=1M", "--ingress-max=2M",
@@ -130,6 +130,8 @@ func fullFlags(envFile string) []string {
 		"--cpu-quota=50%", "--cpu-weight=5", "--cpus=0-1", "--tasks-max=99", "--io-weight=7",
 		"--io-read-bandwidth-max=/dev/vda 10M", "--io-read-bandwidth-max=/srv 1M", "--io-write-bandwidth-max=/dev/vda 10M",
 		"--io-read-iops-max=/dev/vda 100", "--io-write-iops-max=/dev/vda 1K", "--disk-max=10G",
+		"--cap-add=net_admin", "--cap-drop=CAP_NET_RAW", "--read-only", "--private-users=true", "--privileged", "--apparmor-profile=p",
+		"--selinux-label=a:b:c", "--selinux-mount-label=a:b:c", "--device=/dev/fuse", "--sysctl=net.core.somaxconn=1",
 		"--unit=After=x.service", "--service=Restart=on-failure", "--wanted-by=a.target", "--required-by=b.target",
 		"img:1,img:2", "cmd", "-v", "arg"}
 }
@@ -151,9 +153,9 @@ func assertManualHas(t *testing.T, c *config.Container) {
 		switch {
 		case isTable && !strings.Contains(string(page), ".SH ["+key+"]"):
 			t.Errorf("no section [%s]", key)
-		case !isTable && key != "mount" && !strings.Contains(string(page), ".BI "+key+" "):
+		case !isTable && key != "mount" && key != "device" && !strings.Contains(string(page), ".BI "+key+" "):
 			t.Errorf("no key %s", key)
-		case key == "environment" || key == "unit" || key == "service":
+		case key == "environment" || key == "sysctls" || key == "unit" || key == "service":
 			section = nil // the keys are the user's
 		}
 		for inner := range section {

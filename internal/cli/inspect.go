@@ -47,16 +47,34 @@ the state of its unit, and where its parts are.`,
 
 // details are what "cocker inspect" shows.
 type details struct {
-	Name     string         `json:"name"`
-	State    string         `json:"state"`
-	Health   string         `json:"health,omitempty"` // starting, healthy or unhealthy; status_text of the unit says why
-	Files    []string       `json:"files"`
-	Problems []string       `json:"problems,omitempty"` // with its file
-	OOM      string         `json:"oom,omitempty"`      // what was killed because memory ran out
-	Config   map[string]any `json:"config"`             // as the merged file would have it
-	Unit     unitDetails    `json:"unit"`
-	Running  *runDetails    `json:"running,omitempty"`
-	Paths    pathDetails    `json:"paths"`
+	Name     string           `json:"name"`
+	State    string           `json:"state"`
+	Health   string           `json:"health,omitempty"` // starting, healthy or unhealthy; status_text of the unit says why
+	Files    []string         `json:"files"`
+	Problems []string         `json:"problems,omitempty"` // with its file
+	Open     []string         `json:"open,omitempty"`     // what of the confinement is off
+	OOM      string           `json:"oom,omitempty"`      // what was killed because memory ran out
+	Config   map[string]any   `json:"config"`             // as the merged file would have it
+	Security *securityDetails `json:"security,omitempty"` // of the next start
+	Unit     unitDetails      `json:"unit"`
+	Running  *runDetails      `json:"running,omitempty"`
+	Paths    pathDetails      `json:"paths"`
+}
+
+// securityDetails are with the defaults, which the file need not have.
+type securityDetails struct {
+	Seccomp         string `json:"seccomp"`
+	NoNewPrivileges bool   `json:"no_new_privileges"`
+}
+
+func securityOf(c *config.Container) *securityDetails {
+	d := &securityDetails{Seccomp: c.Seccomp, NoNewPrivileges: c.NoNewPrivileges}
+	if c.Unfiltered() {
+		d.Seccomp = config.SeccompNone
+	} else if d.Seccomp == "" {
+		d.Seccomp = config.SeccompDefault
+	}
+	return d
 }
 
 type unitDetails struct {
@@ -115,12 +133,12 @@ func detailsOf(c container) (*details, error) {
 	d := &details{Name: c.Name, State: c.state(), Health: c.health(), Files: []string{}, Config: map[string]any{}, Unit: unitDetailsOf(c.Unit),
 		Paths: pathDetails{Writable: filepath.Join(paths.Writable, c.Name)}}
 	if c.Config != nil {
-		d.Files = c.Config.Sources
+		d.Files, d.Open = c.Config.Sources, c.Config.Security.Open()
 		values, err := asMap(withoutSecrets(c.Config))
 		if err != nil {
 			return nil, err
 		}
-		d.Config = values
+		d.Config, d.Security = values, securityOf(c.Config)
 	}
 	d.Problems, d.OOM = c.problems(), c.killed()
 	if state := c.Run; state != nil {

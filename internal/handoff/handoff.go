@@ -55,6 +55,11 @@ type Plan struct {
 	StopSignal   int    // what a stop request is for the command
 	Capabilities uint64 // the bounding set, bit n is capability n
 
+	NoNewPrivileges bool   // no execve(2) gives more than there was: setuid programs are as any other
+	Unfiltered      bool   // nothing filters system calls
+	Filter          []byte `json:",omitempty"` // in place of the default filter, as package seccomp has it
+	FilterFlags     uint32 // those of seccomp(2)
+
 	Exec          bool // the command replaces init: it is PID 1 itself
 	Boot          bool // with Exec: it is an init that boots the container like a machine
 	Foreground    bool // a caller waits: SIGINT is the command's, and the caller's death is the container's
@@ -65,6 +70,12 @@ type Plan struct {
 	ForwardNotify bool // init passes on what the command sends to NotifySocket
 	Sessions      bool // init takes requests for sessions
 	Rescue        bool // there is a shell for images without one
+
+	OwnUsers   bool     // the user namespace is the container's own
+	Privileged bool     // nothing of the kernel's files is hidden or read-only
+	Sysctls    []string // "NAME=VALUE"
+	AppArmor   string   // the profile of the container's programs; "": none of its own
+	SELinux    string   // their label; "": none of its own
 
 	Autologin string // the user who is logged in without being asked; "": everybody is asked
 

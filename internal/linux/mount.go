@@ -2,6 +2,7 @@ package linux
 
 import (
 	"fmt"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -92,6 +93,22 @@ func CloneMountAt(dir int, path string, recursive bool) (fd int, err error) {
 // submounts too, so read-only is really read-only.
 func SetAttributes(fd int, set uint64, recursive bool) error {
 	return setAttributes(fd, &unix.MountAttr{Attr_set: set}, recursive)
+}
+
+// OpenReadOnly opens a file of the host on a read-only mount of its own. The mount is
+// attached nowhere and is gone but for the descriptor: nobody can make it writable again,
+// as mount_setattr(2) wants one that is in a mount namespace.
+func OpenReadOnly(path string) (fd int, err error) {
+	mount, err := CloneMount(path, false)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(mount)
+	if err := SetAttributes(mount, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV, false); err != nil {
+		return -1, err
+	}
+	// A path descriptor is opened for reading by its name in /proc (open(2), O_PATH).
+	return Open("/proc/self/fd/"+strconv.Itoa(mount), unix.O_RDONLY)
 }
 
 // MapIDs gives the unattached mount fd, and all mounts below it if recursive, the

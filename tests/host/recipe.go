@@ -42,6 +42,15 @@ func packages() []string {
 	}
 }
 
+// Docker is what a root has that cocker is compared with Docker on. Its daemon does not
+// start by itself.
+func Docker() Extra {
+	return Extra{
+		Packages: []string{"docker.io", "docker-cli"},
+		Masked:   []string{"docker.service", "docker.socket", "containerd.service"},
+	}
+}
+
 // maskedUnits returns the units that would change the machine's kernel outside the
 // host's namespaces, need hardware or a network, or start work in the middle of a test.
 func maskedUnits() []string {

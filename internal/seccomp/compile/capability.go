@@ -1,0 +1,28 @@
+package compile
+
+import (
+	"fmt"
+	"slices"
+)
+
+// capabilityNames are those of capabilities(7), in the order of their numbers.
+var capabilityNames = [...]string{ //nolint:gochecknoglobals // a table
+	"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID", "CAP_SETUID",
+	"CAP_SETPCAP", "CAP_LINUX_IMMUTABLE", "CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST", "CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_IPC_LOCK", "CAP_IPC_OWNER",
+	"CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_SYS_CHROOT", "CAP_SYS_PTRACE", "CAP_SYS_PACCT", "CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_NICE",
+	"CAP_SYS_RESOURCE", "CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_MKNOD", "CAP_LEASE", "CAP_AUDIT_WRITE", "CAP_AUDIT_CONTROL", "CAP_SETFCAP",
+	"CAP_MAC_OVERRIDE", "CAP_MAC_ADMIN", "CAP_SYSLOG", "CAP_WAKE_ALARM", "CAP_BLOCK_SUSPEND", "CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF",
+	"CAP_CHECKPOINT_RESTORE",
+}
+
+// capabilities are sets of one each.
+func capabilities(names []string) (sets []uint64, err error) {
+	for _, name := range names {
+		number := slices.Index(capabilityNames[:], name)
+		if number < 0 {
+			return nil, fmt.Errorf("caps: no capability is called %q; they are written as CAP_SYS_ADMIN (capabilities(7))", name)
+		}
+		sets = append(sets, 1<<number)
+	}
+	return sets, nil
+}
