@@ -55,7 +55,11 @@ func capabilityName(s string) string {
 	return name
 }
 
+// likely suggests a name; one that is far too long is none of them.
 func likely(s string) string {
+	if len(s) > 64 {
+		return ""
+	}
 	if near := nearest("CAP_"+strings.TrimPrefix(strings.ToUpper(s), "CAP_"), capabilityNames[:]); near != "" {
 		return ` (did you mean "` + near + `"?)`
 	}

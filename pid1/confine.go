@@ -116,6 +116,8 @@ func filterError(err error) error {
 	switch {
 	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EINVAL):
 		return fmt.Errorf("%s: %w: the kernel lacks CONFIG_SECCOMP_FILTER, or does not know a flag of the profile; seccomp = \"none\" does without", what, err)
+	case errors.Is(err, unix.EACCES):
+		return fmt.Errorf("%s: %w: it takes CAP_SYS_ADMIN over the container's own user namespace, which a security module can keep from init; no_new_privileges = true does without", what, err)
 	case errors.Is(err, unix.ENOMEM):
 		return fmt.Errorf("%s: %w: the filters of a process may have 32768 instructions together (seccomp(2)), and others have been there before", what, err)
 	}

@@ -11,8 +11,8 @@ import (
 	"github.com/cocker/cocker/tests/host"
 )
 
-// installSyscallTools puts the program that makes system calls into the host, for both ABIs
-// of the processor.
+// installSyscallTools puts the program that makes system calls into the host and into an
+// image, for both ABIs of the processor; "setuid" runs as root, whoever calls it.
 func installSyscallTools(t *testing.T, h *host.Host) (remove func()) {
 	t.Helper()
 	for _, architecture := range []string{"amd64", "386"} {
@@ -28,12 +28,12 @@ func installSyscallTools(t *testing.T, h *host.Host) (remove func()) {
 		}
 		h.WriteFile(t, "/srv/syscalls/"+architecture, string(content), 0o755)
 	}
-	h.MustRun(t, "chmod 755 /srv/syscalls; cp /srv/syscalls/amd64 /srv/syscalls/setuid; chmod 4755 /srv/syscalls/setuid")
+	importTree(t, h, "syscalls:1", "cp -r /srv/syscalls t; cp t/amd64 t/setuid; chmod 4755 t/setuid; chmod 755 t")
 	return func() { h.MustRun(t, "rm -rf /srv/syscalls") }
 }
 
 // withTools is the end of the file of a container that has the tools.
-const withTools = "mount = [{ type = 'bind', source = '/srv/syscalls', target = '/t', read_only = true, idmap = true }]\n[network]\nmode = 'none'\n"
+const withTools = "images = ['demo', 'syscalls:1']\n[network]\nmode = 'none'\n"
 
 // filtered are system calls and how they end in a container that has the default filter, by
 // the numbers of asm/unistd_64.h and asm/unistd_32.h. Those with = 0 or an errno that only
@@ -86,8 +86,8 @@ func calls(t *testing.T, h *host.Host, run string, architecture string, numbers 
 func TestSeccompRefuses(t *testing.T) {
 	onCleanHost(t, func(t *testing.T, h *host.Host) {
 		defer installSyscallTools(t, h)()
-		start(t, h, "sec1", "image = 'demo'\n"+sh("sleep 100000")+withTools)
-		start(t, h, "sec2", "image = 'demo'\nsecurity.seccomp = 'none'\n"+sh("sleep 100000")+withTools)
+		start(t, h, "sec1", sh("sleep 100000")+withTools)
+		start(t, h, "sec2", "security.seccomp = 'none'\n"+sh("sleep 100000")+withTools)
 		for architecture, want := range filtered {
 			for _, user := range []string{"0", "1000"} {
 				got := calls(t, h, "cocker exec -u "+user+" sec1", architecture, want)
@@ -99,7 +99,7 @@ func TestSeccompRefuses(t *testing.T) {
 			}
 		}
 		for _, init := range inits { // the command itself
-			got := output(t, h, "sec-"+init, "image = 'demo'\ninit = '"+init+"'\ncommand = ['/t/amd64', '165', '435', '0x40000027', '250']\n"+withTools)
+			got := output(t, h, "sec-"+init, "init = '"+init+"'\ncommand = ['/t/amd64', '165', '435', '0x40000027', '250']\n"+withTools)
 			if got != "165 EPERM\n435 ENOSYS\n0x40000027 ENOSYS\n250 EPERM" {
 				t.Errorf("init %s: %s", init, got)
 			}
@@ -149,7 +149,7 @@ command = ['/bin/sh', '-c', '/way/confined >/tmp/health']
 		for _, file := range []string{"one", "main", "health"} {
 			h.WaitFor(t, eventually, "the word of "+file, `[ "$(cocker exec way cat /tmp/`+file+`)" = `+sign+` ]`)
 		}
-		for _, command := range []string{"cocker exec way /way/confined", "cocker exec -u 1000 way /way/confined", "echo /way/confined | cocker shell way",
+		for _, command := range []string{"cocker exec way /way/confined", "cocker exec -u 1000 way /way/confined", "echo /way/confined | cocker shell way | grep confined",
 			"machinectl shell way /way/confined 2>&1 | tr -d '\\r' | grep confined"} {
 			if got := h.MustRun(t, command); got != sign {
 				t.Errorf("%s: %q", command, got)
@@ -178,16 +178,15 @@ func TestNoNewPrivileges(t *testing.T) {
 		for _, init := range inits {
 			for _, seccomp := range []string{"default", "none"} {
 				for value, want := range map[string]string{"false": "0 0", "true": "1 1000"} {
-					file := "image = 'demo'\ninit = '" + init + "'\nuser = '1000'\nsecurity.no_new_privileges = " + value + "\nsecurity.seccomp = '" + seccomp + "'\n" +
-						sh("set -- $(grep NoNewPrivs /proc/self/status) $(/tmp/setuid 107); echo $2 $5") +
-						"mount = [{ type = 'bind', source = '/srv/syscalls/setuid', target = '/tmp/setuid', idmap = true }]\n[network]\nmode = 'none'\n"
+					file := "init = '" + init + "'\nuser = '1000'\nsecurity.no_new_privileges = " + value + "\nsecurity.seccomp = '" + seccomp + "'\n" +
+						sh("set -- $(grep NoNewPrivs /proc/self/status) $(/t/setuid 107); echo $2 $5") + withTools
 					if got := output(t, h, "nnp", file); got != want {
 						t.Errorf("init %s, seccomp %s, no_new_privileges %s: %q, want %q", init, seccomp, value, got, want)
 					}
 				}
 			}
 		}
-		start(t, h, "nnp2", "image = 'demo'\nsecurity.no_new_privileges = true\n"+sh("sleep 100000")+withTools)
+		start(t, h, "nnp2", "security.no_new_privileges = true\n"+sh("sleep 100000")+withTools)
 		if got := h.MustRun(t, "cocker exec -u 1000 nnp2 sh -c 'grep NoNewPrivs /proc/self/status; /t/setuid 107'"); strings.Join(strings.Fields(got), " ") != "NoNewPrivs: 1 107 = 1000" {
 			t.Errorf("a session: %q", got)
 		}
@@ -227,7 +226,7 @@ func TestSeccompProfile(t *testing.T) {
 		{ "names": ["getsid"], "action": "SCMP_ACT_KILL_PROCESS" }
 	]
 }`)
-		start(t, h, "prof1", "image = 'demo'\n"+some+sh("sleep 100000")+withTools)
+		start(t, h, "prof1", some+sh("sleep 100000")+withTools)
 		got := calls(t, h, "cocker exec prof1", "amd64", map[string]string{"83": "", "95:7": "", "95:18": "", "170": "", "171": ""})
 		if got["83"] != "ENOTNAM" || got["95:7"] != "ENOTNAM" || !strings.HasPrefix(got["95:18"], "= ") || got["170"] != "120" && got["170"] != "EISNAM" || got["171"] == "EISNAM" {
 			t.Errorf("64 bits: %v", got)
@@ -245,7 +244,7 @@ func TestSeccompProfile(t *testing.T) {
 		start(t, h, "prof2", "image = 'demo'\n"+narrow+"command = ['/bin/sleep', '100000']\n[network]\nmode = 'none'\n[health]\ncommand = ['/bin/sleep', '0']\n")
 		h.MustRun(t, "cocker exec prof2 /bin/sleep 0; cocker exec -u 1000 prof2 /bin/sleep 0; ! cocker exec prof2 /bin/sh -c 'sleep 0; sleep 0' 2>/dev/null")
 		// The packaged one is the default.
-		start(t, h, "prof3", "image = 'demo'\nsecurity.seccomp = '/usr/share/cocker/seccomp.json'\n"+sh("sleep 100000")+withTools)
+		start(t, h, "prof3", "security.seccomp = '/usr/share/cocker/seccomp.json'\n"+sh("sleep 100000")+withTools)
 		for number, end := range calls(t, h, "cocker exec prof3", "amd64", filtered["amd64"]) {
 			if want := filtered["amd64"][number]; want != "" && end != want {
 				t.Errorf("/usr/share/cocker/seccomp.json: %s: %q, want %q", number, end, want)

@@ -31,7 +31,7 @@ func TestGeneratedTables(t *testing.T) {
 // call is struct seccomp_data (linux/seccomp.h).
 type call struct {
 	number, architecture uint32
-	pointer              uint64
+	_                    uint64 // where the call was made
 	arguments            [6]uint64
 }
 
