@@ -77,6 +77,9 @@ type Container struct {
 	Templates    []Template
 	Processes    []Process // [process.NAME], in file order; none: there is only the command
 	Health       Health
+	Security     Security
+	Sysctls      []Sysctl // sorted by name
+	Devices      []Device
 	Resources    Resources
 	Unit         []Directive // [unit], in file order
 	Service      []Directive // [service], in file order

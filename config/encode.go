@@ -31,6 +31,11 @@ func Encode(c *Container) ([]byte, error) {
 		w.processTable(p)
 	}
 	w.health(c.Health)
+	w.security(c)
+	w.sysctls(c.Sysctls)
+	for _, d := range c.Devices {
+		w.device(d)
+	}
 	w.resources(c.Resources)
 	w.directives("unit", c.Unit)
 	w.directives("service", c.Service)
@@ -111,10 +116,6 @@ func (w *encoder) process(c *Container) {
 	w.text("reload_signal", c.ReloadSignal)
 	w.list("reload_command", c.ReloadCommand)
 	w.text("autologin", c.Autologin)
-	w.text("seccomp", c.Seccomp)
-	if c.NoNewPrivileges {
-		w.key("no_new_privileges", "true")
-	}
 	w.text("pod", c.Pod)
 }
 
@@ -165,9 +166,7 @@ func (w *encoder) mount(m Mount) {
 	if m.Size != 0 {
 		w.text("size", FormatSize(m.Size))
 	}
-	if m.Mode != 0 {
-		w.text("mode", fmt.Sprintf("%04o", m.Mode))
-	}
+	w.mode(m.Mode)
 	if m.DiskMax != 0 {
 		w.text("disk_max", FormatSize(m.DiskMax))
 	}
@@ -181,11 +180,62 @@ func (w *encoder) template(t Template) {
 	w.text("map", t.Map)
 	w.templateValues("values", t.Values)
 	w.templateValues("credentials", t.Credentials)
-	if t.Mode != 0 {
-		w.text("mode", fmt.Sprintf("%04o", t.Mode))
+	w.mode(t.Mode)
+	w.owner(t.Owner)
+}
+
+func (w *encoder) security(c *Container) {
+	s := &c.Security
+	w.table("security")
+	w.text("seccomp", c.Seccomp)
+	w.flag("no_new_privileges", c.NoNewPrivileges)
+	w.list("add_capabilities", s.AddCapabilities)
+	w.list("drop_capabilities", s.DropCapabilities)
+	w.flag("read_only", s.ReadOnly)
+	if s.PrivateUsers != nil {
+		w.key("private_users", strconv.FormatBool(*s.PrivateUsers))
 	}
-	if t.Owner != nil {
-		w.text("owner", fmt.Sprintf("%d:%d", t.Owner.UID, t.Owner.GID))
+	w.flag("privileged", s.Privileged)
+	w.text("apparmor_profile", s.AppArmorProfile)
+	w.text("selinux_label", s.SELinuxLabel)
+	w.text("selinux_mount_label", s.SELinuxMount)
+}
+
+func (w *encoder) flag(name string, set bool) {
+	if set {
+		w.key(name, "true")
+	}
+}
+
+func (w *encoder) sysctls(all []Sysctl) {
+	w.table("sysctls")
+	for _, s := range all {
+		w.key(quote(s.Name), quote(s.Value))
+	}
+}
+
+func (w *encoder) device(d Device) {
+	w.table("[device]")
+	w.text("source", d.Source)
+	if d.Target != d.Source {
+		w.text("target", d.Target)
+	}
+	if d.Access != "rw" {
+		w.text("access", d.Access)
+	}
+	w.mode(d.Mode)
+	w.owner(d.Owner)
+}
+
+func (w *encoder) mode(mode uint32) {
+	if mode != 0 {
+		w.text("mode", fmt.Sprintf("%04o", mode))
+	}
+}
+
+func (w *encoder) owner(o *Owner) {
+	if o != nil {
+		w.text("owner", fmt.Sprintf("%d:%d", o.UID, o.GID))
 	}
 }
 

@@ -19,8 +19,6 @@ func TestEncode(t *testing.T) {
 image = "a"
 command = ["sh", "-c", "a\n\tb\u001b\u007f"]
 autologin = "root"
-seccomp = "/etc/cocker/narrow.json"
-no_new_privileges = true
 
 [environment]
 EMPTY = ""
@@ -39,6 +37,10 @@ type = "bind"
 source = "/a"
 target = "/b"
 read_only = true
+
+[security]
+seccomp = "/etc/cocker/narrow.json"
+no_new_privileges = true
 
 [service]
 ExecStartPre = ["a", "b"]

@@ -22,8 +22,6 @@ user = "www-data:33"
 workdir = "/srv"
 hostname = "www"
 stop_signal = "QUIT"
-seccomp = "none"
-no_new_privileges = true
 reload_signal = "SIGHUP"
 
 [environment]
@@ -99,6 +97,33 @@ io_read_iops_max = ["/dev/vda 100"]
 io_write_iops_max = ["/dev/vda 1K"]
 disk_max = 10485760
 
+[security]
+no_new_privileges = true
+seccomp = "none"
+add_capabilities = ["net_admin", "CAP_SYS_NICE"]
+drop_capabilities = ["Cap_Net_Raw"]
+read_only = true
+private_users = true
+privileged = true
+apparmor_profile = "cocker-web"
+selinux_label = "system_u:system_r:container_t:s0:c1,c2"
+selinux_mount_label = "system_u:object_r:container_file_t:s0:c1,c2"
+
+[sysctls]
+"net.core.somaxconn" = 1024
+net.ipv4.ping_group_range = "0 1"
+kernel.shm_rmid_forced = 1
+
+[[device]]
+source = "/dev/fuse"
+
+[[device]]
+source = "/dev/net/tun"
+target = "/dev/tun"
+access = "r"
+mode = "0600"
+owner = "33:44"
+
 [unit]
 after = ["cocker-db.service", "b.service"]
 ConditionPathExists = "!/etc/no%i"
@@ -113,7 +138,7 @@ required_by = ["app@1.service"]
 `
 
 func fullContainer() *Container {
-	local := netip.MustParseAddr("127.0.0.1")
+	local, private := netip.MustParseAddr("127.0.0.1"), true
 	return &Container{
 		Name: "web", Sources: []string{"/e/web.toml"}, Description: "Front-end web server",
 		Images: []string{"base:1.0", "registry.example.com:5000/team/web:1.27"}, Pull: PullAlways, PullTimeout: "1h 30min",
@@ -162,6 +187,14 @@ func fullContainer() *Container {
 			IOReadIOPSMax: []DeviceLimit{{"/dev/vda", "100"}}, IOWriteIOPSMax: []DeviceLimit{{"/dev/vda", "1K"}},
 			DiskMax: 10 << 20,
 		},
+		Security: Security{
+			AddCapabilities: []string{"CAP_NET_ADMIN", "CAP_SYS_NICE"}, DropCapabilities: []string{"CAP_NET_RAW"}, ReadOnly: true,
+			PrivateUsers: &private, Privileged: true, AppArmorProfile: "cocker-web",
+			SELinuxLabel: "system_u:system_r:container_t:s0:c1,c2", SELinuxMount: "system_u:object_r:container_file_t:s0:c1,c2",
+		},
+		Sysctls: []Sysctl{{"kernel.shm_rmid_forced", "1"}, {"net.core.somaxconn", "1024"}, {"net.ipv4.ping_group_range", "0 1"}},
+		Devices: []Device{{Source: "/dev/fuse", Target: "/dev/fuse", Access: "rw"},
+			{Source: "/dev/net/tun", Target: "/dev/tun", Access: "r", Mode: 0o600, Owner: &Owner{33, 44}}},
 		Unit:    []Directive{{"After", "cocker-db.service"}, {"After", "b.service"}, {"ConditionPathExists", "!/etc/no%i"}},
 		Service: []Directive{{"Restart", "on-failure"}, {"TimeoutStopSec", "5"}, {"CPUAccounting", "true"}},
 		Install: Install{WantedBy: []string{"multi-user.target"}, RequiredBy: []string{"app@1.service"}},

@@ -43,7 +43,7 @@ func schemaKeys(t *testing.T) map[string]bool {
 			keys[k.table+"."+k.key] = true
 		}
 	}
-	for _, table := range []string{"mount", "template"} {
+	for _, table := range []string{"mount", "template", "device"} {
 		for _, key := range keysOfEach(t, table) {
 			keys[table+"."+key] = true
 		}

@@ -34,10 +34,9 @@ var schema = [...]keySpec{ //nolint:gochecknoglobals // a table
 	{"", "reload_signal", (*builder).reloadSignal},
 	{"", "reload_command", (*builder).reloadCommand},
 	{"", "autologin", (*builder).autologin},
-	{"", "seccomp", (*builder).seccomp},
-	{"", "no_new_privileges", func(b *builder, e *entry) { b.c.NoNewPrivileges = b.boolean(e) }},
 	{"", "mount", (*builder).mounts},
 	{"", "template", (*builder).templates},
+	{"", "device", (*builder).devices},
 	{"", "pod", (*builder).pod},
 	{"network", "mode", (*builder).networkMode},
 	{"network", "name", primary},
@@ -74,9 +73,20 @@ var schema = [...]keySpec{ //nolint:gochecknoglobals // a table
 	{"health", "start_period", func(b *builder, e *entry) { b.c.Health.StartPeriod = b.startPeriod(e) }},
 	{"health", "start_interval", func(b *builder, e *entry) { b.c.Health.StartInterval = b.healthTime(e) }},
 	{"health", "on_failure", (*builder).onFailure},
+	{"security", "seccomp", (*builder).seccomp},
+	{"security", "no_new_privileges", func(b *builder, e *entry) { b.c.NoNewPrivileges = b.boolean(e) }},
+	{"security", "add_capabilities", func(b *builder, e *entry) { b.c.Security.AddCapabilities = b.capabilities(e) }},
+	{"security", "drop_capabilities", func(b *builder, e *entry) { b.c.Security.DropCapabilities = b.capabilities(e) }},
+	{"security", "read_only", func(b *builder, e *entry) { b.c.Security.ReadOnly = b.boolean(e) }},
+	{"security", "private_users", func(b *builder, e *entry) { own := b.boolean(e); b.c.Security.PrivateUsers = &own }},
+	{"security", "privileged", func(b *builder, e *entry) { b.c.Security.Privileged = b.boolean(e) }},
+	{"security", "apparmor_profile", func(b *builder, e *entry) { b.c.Security.AppArmorProfile = b.profile(e) }},
+	{"security", "selinux_label", func(b *builder, e *entry) { b.c.Security.SELinuxLabel = b.label(e) }},
+	{"security", "selinux_mount_label", func(b *builder, e *entry) { b.c.Security.SELinuxMount = b.label(e) }},
 	{"install", "wanted_by", func(b *builder, e *entry) { b.c.Install.WantedBy = b.unitNames(e) }},
 	{"install", "required_by", func(b *builder, e *entry) { b.c.Install.RequiredBy = b.unitNames(e) }},
 	{"environment", anyKey, (*builder).environment},
+	{"sysctls", anyKey, (*builder).sysctl},
 	{"unit", anyKey, (*builder).unitDirective},
 	{"service", anyKey, (*builder).serviceDirective},
 	{"process", anyKey, (*builder).process},
@@ -88,7 +98,7 @@ const anyKey = "*"
 // knownTable says whether the keys of a top-level table are entries of their own.
 func knownTable(name string) bool {
 	switch name {
-	case "network", "health", "resources", "install", "environment", "unit", "service", "process":
+	case "network", "health", "resources", "install", "environment", "security", "sysctls", "unit", "service", "process":
 		return true
 	}
 	return false
@@ -213,6 +223,7 @@ func (b *builder) checkWhole(entries []*entry) {
 	b.checkHealth(entries)
 	b.checkResources(entries)
 	b.checkAutologin(entries)
+	b.checkSecurity(entries)
 	b.checkProcesses(entries)
 	b.sortEnvironment()
 }

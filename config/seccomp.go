@@ -23,6 +23,12 @@ func (b *builder) seccomp(e *entry) {
 	}
 }
 
+// Unfiltered tells whether nothing filters system calls. A profile is followed also where
+// everything else is off.
+func (c *Container) Unfiltered() bool {
+	return c.Seccomp == SeccompNone || c.Seccomp == "" && c.Security.Privileged
+}
+
 // SeccompProfile is the path of the file that the container's filter is made of; "": it is
 // the default, or there is none.
 func (c *Container) SeccompProfile() string {

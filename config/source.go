@@ -210,7 +210,27 @@ func (s *source) entry(doc document, key toml.Key) (entry, bool) {
 	if key[0] == "process" {
 		return s.processEntry(table, key), true
 	}
+	if key[0] == "sysctls" {
+		return s.sysctlEntry(table, key)
+	}
 	return entry{table: key[0], key: key[1], slot: slot(key[0], key[1]), value: table[key[1]], src: s}, true
+}
+
+// sysctlEntry finds the entry of a key in [sysctls]: net.core.somaxconn are three keys for
+// TOML, and a drop-in is to replace that one alone.
+func (s *source) sysctlEntry(table map[string]any, key toml.Key) (entry, bool) {
+	for _, name := range key[1 : len(key)-1] {
+		inner, isTable := table[name].(map[string]any)
+		if !isTable { // inside a value that is no table: an array's
+			return entry{}, false
+		}
+		table = inner
+	}
+	last := key[len(key)-1]
+	if inner, isTable := table[last].(map[string]any); isTable && len(inner) > 0 {
+		return entry{}, false
+	}
+	return entry{table: key[0], inner: key[1 : len(key)-1], key: last, slot: strings.Join(key[1:], "."), value: table[last], src: s}, true
 }
 
 // processEntry finds the entry of a key in a [process.NAME] table; the table itself and

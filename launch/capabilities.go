@@ -44,9 +44,20 @@ var bootCapabilities = [...]uint{
 	unix.CAP_SYS_TTY_CONFIG,
 }
 
-func capabilitiesOf(c *config.Container) (set uint64) {
+// takesOver are those with which the host's root is not kept in by anything else: mounts and
+// cgroups, files by their handles (open_by_handle_at(2)), modules, memory and ports, and
+// programs of the kernel.
+const takesOver = 1<<unix.CAP_SYS_ADMIN | 1<<unix.CAP_DAC_READ_SEARCH | 1<<unix.CAP_SYS_MODULE | 1<<unix.CAP_SYS_RAWIO | 1<<unix.CAP_BPF
+
+func capabilitiesOf(c *config.Container) uint64 { return c.Security.Capabilities(usualCapabilities(c)) }
+
+// usualCapabilities are those of a container whose file does not say.
+func usualCapabilities(c *config.Container) (set uint64) {
 	for _, capability := range capabilities {
 		set |= 1 << capability
+	}
+	if !c.Security.OwnUsers() && !c.OwnNetwork() { // it would read and forge what passes in a network of the host
+		set &^= 1 << unix.CAP_NET_RAW
 	}
 	if c.Init != config.InitImage {
 		return set

@@ -16,7 +16,6 @@ import (
 	"github.com/cocker/cocker/config"
 	"github.com/cocker/cocker/image"
 	"github.com/cocker/cocker/internal/handoff"
-	"github.com/cocker/cocker/internal/idrange"
 	"github.com/cocker/cocker/internal/linux"
 	"github.com/cocker/cocker/internal/paths"
 	"github.com/cocker/cocker/rootfs"
@@ -63,7 +62,7 @@ func Start(ctx context.Context, options Options) (pid int, err error) {
 	l := &launcher{options: options, pidfd: -1}
 	defer l.unlock()
 	defer l.closeShared()
-	for _, phase := range []func() error{l.load, l.checkUnit, l.dieOnRequest, l.resolve, l.claim} {
+	for _, phase := range []func() error{l.load, l.checkUnit, l.checkSecurity, l.dieOnRequest, l.resolve, l.claim} {
 		if err := phase(); err != nil {
 			return 0, err
 		}
@@ -177,8 +176,7 @@ func (l *launcher) unlock() {
 // bridge network, an address. The state is written before anything that Cleanup
 // must undo exists.
 func (l *launcher) acquire() (err error) {
-	l.idBase, err = idrange.Acquire(paths.IDRanges, idRecord(l.container.Name), l.container.Name)
-	if err != nil {
+	if err := l.takeIDs(); err != nil {
 		return err
 	}
 	l.state = newState(l.container, l.images, l.idBase)
@@ -210,11 +208,13 @@ func (l *launcher) spawn() (err error) {
 	if err != nil {
 		return err
 	}
-	userns, err := linux.NewUserNamespace(l.idBase)
+	userns, err := l.userNamespace()
 	if err != nil {
 		return err
 	}
-	defer unix.Close(userns)
+	if userns >= 0 {
+		defer unix.Close(userns)
+	}
 	sockets, err := l.sessions()
 	if err != nil {
 		return err
@@ -294,6 +294,12 @@ func (l *launcher) spec(userns int) *rootfs.Spec {
 		SharedIPC:     l.sharedMemory(),
 		NotifySocket:  notifySource(l.container),
 		Terminal:      terminal(l.plan),
+		Devices:       l.container.Devices,
+		AllDevices:    l.container.Security.AllDevices(),
+		WritableSys:   l.container.Security.AllDevices(),
+		ReadOnly:      l.container.Security.ReadOnly,
+		WorkDir:       l.plan.WorkDir,
+		Label:         l.container.Security.SELinuxMount,
 	}
 }
 
@@ -307,6 +313,9 @@ func (l *launcher) cloneFlags() uintptr {
 	flags := uintptr(namespaces | unix.CLONE_PARENT)
 	if l.container.OwnNetwork() {
 		flags |= unix.CLONE_NEWNET
+	}
+	if !l.container.Security.OwnUsers() {
+		flags &^= unix.CLONE_NEWUSER
 	}
 	return flags &^ sharedKinds(l.shared)
 }

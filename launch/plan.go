@@ -38,6 +38,11 @@ func makePlan(c *config.Container, images []*image.Image, foreground bool) (*han
 		WorkDir:       firstOf(c.WorkDir, top.WorkDir, "/"),
 		StopSignal:    signal,
 		Capabilities:  capabilitiesOf(c),
+		OwnUsers:      c.Security.OwnUsers(),
+		Privileged:    c.Security.Privileged,
+		Sysctls:       sysctls(c),
+		AppArmor:      c.Security.AppArmorProfile,
+		SELinux:       c.Security.SELinuxLabel,
 		Exec:          c.Init != config.InitCocker,
 		Boot:          boot,
 		Foreground:    foreground,
@@ -59,6 +64,13 @@ func makePlan(c *config.Container, images []*image.Image, foreground bool) (*han
 	plan.Environment = environment(c, images, interactive)
 	planProcesses(plan, c)
 	return plan, nil
+}
+
+func sysctls(c *config.Container) (lines []string) {
+	for _, s := range c.Sysctls {
+		lines = append(lines, s.Name+"="+s.Value)
+	}
+	return lines
 }
 
 // commandLine joins entry point and command as Docker and Podman do: a command

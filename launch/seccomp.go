@@ -16,7 +16,7 @@ import (
 // and needs nothing here.
 func planSeccomp(plan *handoff.Plan, c *config.Container) error {
 	plan.NoNewPrivileges = c.NoNewPrivileges
-	plan.Unfiltered = c.Seccomp == config.SeccompNone
+	plan.Unfiltered = c.Unfiltered()
 	program, flags, err := seccompProfile(c)
 	if program == nil || err != nil {
 		return err

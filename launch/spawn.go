@@ -69,6 +69,9 @@ func assembleAndClone(spec *rootfs.Spec, namespaces namespacesOf, plan *handoff.
 	if err := withRoot(fillIn); err != nil {
 		return nil, err
 	}
+	if err := rootfs.Seal(spec); err != nil {
+		return nil, err
+	}
 	ours, theirs, err := socketPair()
 	if err != nil {
 		return nil, err
@@ -85,17 +88,12 @@ func assembleAndClone(spec *rootfs.Spec, namespaces namespacesOf, plan *handoff.
 		}
 		files = append(files, uintptr(fd))
 	}
-	c.pid, err = syscall.ForkExec(handoff.StageInit, []string{"cocker-init"}, &syscall.ProcAttr{
-		Files: files,
-		Sys: &syscall.SysProcAttr{
-			Cloneflags:                 namespaces.flags,
-			UidMappings:                linux.IDMap(spec.IDBase),
-			GidMappings:                linux.IDMap(spec.IDBase),
-			GidMappingsEnableSetgroups: true,
-			Credential:                 &syscall.Credential{Uid: 0, Gid: 0},
-			PidFD:                      &c.pidfd,
-		},
-	})
+	process := &syscall.SysProcAttr{Cloneflags: namespaces.flags, Credential: &syscall.Credential{Uid: 0, Gid: 0}, PidFD: &c.pidfd}
+	if spec.UserNamespace != rootfs.NoUserNamespace {
+		process.UidMappings, process.GidMappings = linux.IDMap(spec.IDBase), linux.IDMap(spec.IDBase)
+		process.GidMappingsEnableSetgroups = true
+	}
+	c.pid, err = syscall.ForkExec(handoff.StageInit, []string{"cocker-init"}, &syscall.ProcAttr{Files: files, Sys: process})
 	if err != nil {
 		ours.Close()
 		return nil, fmt.Errorf("start cocker-init: %w", linux.CloneError(err))

@@ -26,11 +26,10 @@ func boot(plan *handoff.Plan, channel *handoff.Init) (status int, err error) {
 	if err != nil {
 		return exitCommand, err
 	}
-	if err := command.becomeCommand(plan); err != nil {
-		return exitFailed, err
-	}
-	if err := startAttendant(plan); err != nil {
-		return exitFailed, err
+	for _, phase := range []func(*handoff.Plan) error{limitOwn, labelNextProgram, startAttendant, command.becomeCommand} {
+		if err := phase(plan); err != nil {
+			return exitFailed, err
+		}
 	}
 	if err := errors.Join(channel.Assembled(), channel.WaitProceed()); err != nil {
 		return exitFailed, err
@@ -49,10 +48,16 @@ func boot(plan *handoff.Plan, channel *handoff.Init) (status int, err error) {
 	return exitCommand, command.replaceInit()
 }
 
+// limitOwn leaves this thread what cocker's own processes have; the init gets less.
+func limitOwn(plan *handoff.Plan) error { return limitCapabilities(ownCapabilities(plan)) }
+
 // protectSysctl makes /proc/sys read-only but for the network's part, where that is the
 // container's own, as systemd-nspawn does: systemd leaves alone what it cannot write
 // (ConditionPathIsReadWrite=/proc/sys/ of systemd-sysctl.service).
 func protectSysctl(plan *handoff.Plan) error {
+	if plan.Privileged {
+		return nil
+	}
 	all, err := linux.CloneMount("/proc/sys", true)
 	if err != nil {
 		return err

@@ -8,8 +8,8 @@ import (
 
 // limitCapabilities leaves the capabilities in set, bit n for capability n, to
 // this thread and to everything that it executes or starts: bounding, permitted
-// and effective set. The inheritable and ambient sets are empty since clone(2) made
-// the user namespace (CVE-2022-29162 was about a default that was not).
+// and effective set. The inheritable set is empty, and so the ambient one, a part of it
+// (CVE-2022-29162 was about a default that was not).
 //
 // The other threads keep theirs, and the container's root must not get hold of
 // them: execve(2), which ends them, comes next.
@@ -38,10 +38,16 @@ func dropBounding(set uint64) error {
 	return nil
 }
 
+// setCapabilities sets the permitted and effective set of this thread, and empties the
+// inheritable one. Of what the container's file adds the host itself may lack some.
 func setCapabilities(set uint64) error {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	low, high := uint32(set), uint32(set>>32)
-	data := [2]unix.CapUserData{
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return fmt.Errorf("capget: %w", err)
+	}
+	low, high := uint32(set)&data[0].Permitted, uint32(set>>32)&data[1].Permitted
+	data = [2]unix.CapUserData{
 		{Effective: low, Permitted: low},
 		{Effective: high, Permitted: high},
 	}

@@ -140,6 +140,9 @@ func lookUpVariable(environment []string, name string) (string, bool) {
 // becomeCommand gives this thread everything that the command shall have, so that
 // only replaceInit is left to do.
 func (c *command) becomeCommand(plan *handoff.Plan) error {
+	if err := labelNextProgram(plan); err != nil {
+		return err
+	}
 	if err := limitCapabilities(ownCapabilities(plan)); err != nil {
 		return err
 	}

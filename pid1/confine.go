@@ -37,20 +37,29 @@ type confinement struct {
 // that one away.
 const installer = 1<<unix.CAP_SYS_ADMIN | 1<<unix.CAP_SETPCAP
 
+// ofInit are the capabilities that init needs itself, to start a program as another user and
+// to stop it, also where the container's programs have less.
+const ofInit = 1<<unix.CAP_CHOWN | 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_FOWNER | 1<<unix.CAP_KILL |
+	1<<unix.CAP_SETGID | 1<<unix.CAP_SETUID | 1<<unix.CAP_SYS_CHROOT
+
 // ownCapabilities are those of cocker's processes in a container.
 func ownCapabilities(plan *handoff.Plan) uint64 {
-	if plan.Unfiltered || plan.NoNewPrivileges {
-		return plan.Capabilities
+	own := plan.Capabilities | ofInit
+	if !plan.Unfiltered && !plan.NoNewPrivileges {
+		own |= installer
 	}
-	return plan.Capabilities | installer
+	if own != plan.Capabilities {
+		own |= 1 << unix.CAP_SETPCAP
+	}
+	return own
 }
 
 // newConfinement is what the plan has.
 func newConfinement(plan *handoff.Plan) (*confinement, error) {
-	if plan.Unfiltered {
-		return new(confinement), nil
-	}
 	c := &confinement{flags: uintptr(plan.FilterFlags), drop: ownCapabilities(plan) &^ plan.Capabilities}
+	if plan.Unfiltered {
+		return c, nil
+	}
 	c.keeps = !plan.NoNewPrivileges
 	c.filter = seccomp.Default(plan.Capabilities)
 	if plan.Filter != nil {

@@ -65,7 +65,7 @@ func Run() int {
 // capabilities over its namespaces can, phase by phase, and becomes the second
 // stage, or the command if that shall be PID 1.
 func complete(plan *handoff.Plan, channel *handoff.Init) (status int, err error) {
-	for _, phase := range []func(*handoff.Plan) error{dieWithCaller, ownKeyring, noNewPrivileges, completeRoot, configureNamespaces} {
+	for _, phase := range []func(*handoff.Plan) error{dieWithCaller, ownKeyring, noNewPrivileges, completeRoot, configureNamespaces, setSysctls, protectKernel} {
 		if err := phase(plan); err != nil {
 			return exitFailed, err
 		}
@@ -208,7 +208,7 @@ func configureNamespaces(plan *handoff.Plan) error {
 // ExecStopPost= in, and with that systemd (see launch, keepControl). Only CAP_SYS_RESOURCE
 // could raise the limit again (namespaces(7)).
 func keepCgroups(plan *handoff.Plan) error {
-	if plan.Exec {
+	if plan.Exec || !plan.OwnUsers { // else it would be the host's limit
 		return nil
 	}
 	return setSysctl("user/max_cgroup_namespaces", "0")

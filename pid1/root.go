@@ -14,7 +14,8 @@ import (
 // process that mounts it, so that only init can make it.
 type kernelMount struct {
 	fstype, target string
-	attributes     int
+	attributes     int  // MOUNT_ATTR_ flags
+	readOnly       bool // unless the container is privileged
 	skip           func(*handoff.Plan) bool
 	optional       bool // some kernels lack it, and containers can do without
 }
@@ -28,7 +29,7 @@ func always(*handoff.Plan) bool { return false }
 
 var kernelMounts = [...]kernelMount{
 	{fstype: "proc", target: "proc", attributes: noExecution, skip: always},
-	{fstype: "sysfs", target: "sys", attributes: noExecution | unix.MOUNT_ATTR_RDONLY, skip: func(p *handoff.Plan) bool { return p.HasSys }},
+	{fstype: "sysfs", target: "sys", attributes: noExecution, readOnly: true, skip: func(p *handoff.Plan) bool { return p.HasSys }},
 	{fstype: "cgroup2", target: "sys/fs/cgroup", attributes: noExecution | unix.MOUNT_ATTR_RDONLY, skip: booted, optional: true},
 	{fstype: "cgroup2", target: "sys/fs/cgroup", attributes: noExecution, skip: notBooted},
 	{fstype: "mqueue", target: "dev/mqueue", attributes: noExecution, skip: func(p *handoff.Plan) bool { return p.Shared }, optional: true},
@@ -53,20 +54,24 @@ func completeRoot(plan *handoff.Plan) error {
 		if mount.skip(plan) {
 			continue
 		}
-		if err := mount.mount(root); err != nil && !mount.optional {
+		if err := mount.mount(root, plan); err != nil && !mount.optional {
 			return fmt.Errorf("mount /%s: %w", mount.target, err)
 		}
 	}
 	return linux.EnterRoot(root)
 }
 
-func (m *kernelMount) mount(root int) error {
+func (m *kernelMount) mount(root int, plan *handoff.Plan) error {
+	attributes := m.attributes
+	if m.readOnly && !(plan.Privileged && !plan.OwnUsers) { // in a user namespace the kernel wants it so
+		attributes |= unix.MOUNT_ATTR_RDONLY
+	}
 	target, err := linux.OpenPlain(root, m.target, unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(target)
-	fd, err := linux.NewMount(m.fstype, m.attributes)
+	fd, err := linux.NewMount(m.fstype, attributes)
 	if errors.Is(err, unix.EPERM) {
 		return fmt.Errorf("%w (the host hides a part of its own %s)", err, m.fstype)
 	}

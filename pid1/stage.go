@@ -25,6 +25,9 @@ const planVariable = "COCKER_INIT_PLAN"
 // the descriptors of the first stage and one more, the plan. It returns only on
 // failure.
 func enterSecondStage(plan *handoff.Plan) error {
+	if err := labelNextProgram(plan); err != nil {
+		return err
+	}
 	view := openView(plan)
 	if err := limitCapabilities(ownCapabilities(plan)); err != nil {
 		return err

@@ -39,16 +39,21 @@ var deviceLinks = [...]struct{ name, target string }{
 // so that write(1) and wall(1) work.
 const TTYGroup = 5
 
+// withDevices is mountDev as a step of fill.
+func withDevices(more []hostDevice) func(*Root, *Spec) error {
+	return func(root *Root, spec *Spec) error { return mountDev(root, spec, more) }
+}
+
 // mountDev makes /dev: a tmpfs with real device nodes, which only the host's root
 // can make, and a devpts of its own. The container cannot add a node: that needs
 // CAP_MKNOD in the initial user namespace (capabilities(7)).
-func mountDev(root *Root, spec *Spec) error {
+func mountDev(root *Root, spec *Spec, more []hostDevice) error {
 	target, err := root.PlainDirectory("dev")
 	if err != nil {
 		return err
 	}
 	defer unix.Close(target)
-	if err := mountTmpfs(target, spec.IDBase, "0755", "64k", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC); err != nil {
+	if err := mountTmpfs(target, spec, "0755", "64k", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC); err != nil {
 		return err
 	}
 	dev, err := root.PlainDirectory("dev") // now the tmpfs
@@ -57,6 +62,9 @@ func mountDev(root *Root, spec *Spec) error {
 	}
 	defer unix.Close(dev)
 	if err := makeDevices(dev); err != nil {
+		return err
+	}
+	if err := makeHostDevices(dev, more, spec.IDBase); err != nil {
 		return err
 	}
 	if err := mountPts(dev, spec.IDBase); err != nil {
@@ -103,7 +111,7 @@ func mountPts(dev int, base uint32) error {
 	return attachNew(dev, "pts", fd)
 }
 
-func mountShm(dev int, base uint32) error {
+func mountShm(dev int, spec *Spec) error {
 	if err := unix.Mkdirat(dev, "shm", 0o1777); err != nil {
 		return fmt.Errorf("mkdir /dev/shm: %w", err)
 	}
@@ -112,7 +120,7 @@ func mountShm(dev int, base uint32) error {
 		return err
 	}
 	defer unix.Close(target)
-	return mountTmpfs(target, base, "1777", "", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
+	return mountTmpfs(target, spec, "1777", "", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
 }
 
 // mountIPC makes /dev/shm and the directory of /dev/mqueue, where cocker-init mounts. In a
@@ -122,7 +130,7 @@ func mountIPC(dev int, spec *Spec) error {
 		if err := unix.Mkdirat(dev, "mqueue", 0o755); err != nil {
 			return fmt.Errorf("mkdir /dev/mqueue: %w", err)
 		}
-		return mountShm(dev, spec.IDBase)
+		return mountShm(dev, spec)
 	}
 	if err := shareMemory(dev, spec); err != nil {
 		return err
@@ -147,7 +155,7 @@ func shareMemory(dev int, spec *Spec) error {
 		return err
 	}
 	defer unix.Close(fd)
-	if err := linux.MapIDs(fd, spec.UserNamespace, false); err != nil && !cannotMap(err) {
+	if err := mapIDs(fd, spec.UserNamespace, false); err != nil && !cannotMap(err) {
 		return err
 	}
 	return attachNew(dev, "shm", fd)

@@ -20,7 +20,7 @@ type File struct {
 }
 
 // fill mounts and writes everything that comes on top of the overlay.
-func fill(spec *Spec) ([]Note, error) {
+func fill(spec *Spec, devices []hostDevice) ([]Note, error) {
 	root, err := OpenRoot(handoff.StageRoot[1:])
 	if err != nil {
 		return nil, err
@@ -29,7 +29,7 @@ func fill(spec *Spec) ([]Note, error) {
 	// The files come before the user's mounts: an image could lead one of them into
 	// a directory of the host that is mounted writable, and a user's mount on
 	// /etc/hosts is to be what the container sees.
-	for _, step := range []func(*Root, *Spec) error{kernelDirectories, mountDev, mountRun, writeFiles} {
+	for _, step := range []func(*Root, *Spec) error{kernelDirectories, withDevices(devices), mountRun, writeFiles, prepareReadOnly} {
 		if err := step(root, spec); err != nil {
 			return nil, err
 		}
@@ -53,28 +53,33 @@ func kernelDirectories(root *Root, spec *Spec) error {
 	}
 	switch {
 	case spec.HostSys:
-		return bindHostSys(root)
+		return bindHostSys(root, spec)
 	case spec.SharedNetwork:
-		return mountSharedSys(root)
+		return mountSharedSys(root, spec)
 	}
 	return nil
 }
 
-// noChange are the attributes of /sys.
-const noChange = unix.MOUNT_ATTR_RDONLY | noExecution
+// sysAttributes are the attributes of /sys.
+func (s *Spec) sysAttributes() uint64 {
+	if s.WritableSys {
+		return noExecution
+	}
+	return unix.MOUNT_ATTR_RDONLY | noExecution
+}
 
 const noExecution = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
 
 // mountSharedSys mounts the sysfs that shows the links of the thread's network namespace.
 // Because of that it takes a capability over the namespace, which the container has not
 // (kobj_ns_current_may_mount in fs/sysfs/mount.c).
-func mountSharedSys(root *Root) error {
+func mountSharedSys(root *Root, spec *Spec) error {
 	target, err := root.PlainDirectory("sys")
 	if err != nil {
 		return err
 	}
 	defer unix.Close(target)
-	fd, err := linux.NewMount("sysfs", noChange)
+	fd, err := linux.NewMount("sysfs", int(spec.sysAttributes()))
 	if err != nil {
 		return err
 	}
@@ -82,7 +87,7 @@ func mountSharedSys(root *Root) error {
 	return linux.Attach(fd, target)
 }
 
-func bindHostSys(root *Root) error {
+func bindHostSys(root *Root, spec *Spec) error {
 	target, err := root.PlainDirectory("sys")
 	if err != nil {
 		return err
@@ -93,7 +98,7 @@ func bindHostSys(root *Root) error {
 		return err
 	}
 	defer unix.Close(fd)
-	if err := linux.SetAttributes(fd, noChange, false); err != nil {
+	if err := linux.SetAttributes(fd, spec.sysAttributes(), false); err != nil {
 		return err
 	}
 	return linux.Attach(fd, target)
@@ -106,7 +111,7 @@ func mountRun(root *Root, spec *Spec) error {
 		return err
 	}
 	defer unix.Close(target)
-	if err := mountTmpfs(target, spec.IDBase, "0755", "20%", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV); err != nil {
+	if err := mountTmpfs(target, spec, "0755", "20%", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV); err != nil {
 		return err
 	}
 	if spec.NotifySocket == "" {
@@ -118,11 +123,14 @@ func mountRun(root *Root, spec *Spec) error {
 
 // mountTmpfs mounts a tmpfs on the directory target that belongs to the
 // container's root. size is as in tmpfs(5); "" is the kernel's default.
-func mountTmpfs(target int, base uint32, mode, size string, attributes int) error {
-	owner := strconv.FormatUint(uint64(base), 10)
+func mountTmpfs(target int, spec *Spec, mode, size string, attributes int) error {
+	owner := strconv.FormatUint(uint64(spec.IDBase), 10)
 	options := []linux.Option{{Key: "mode", Value: mode}, {Key: "uid", Value: owner}, {Key: "gid", Value: owner}}
 	if size != "" {
 		options = append(options, linux.Option{Key: "size", Value: size})
+	}
+	if spec.Label != "" {
+		options = append(options, linux.Option{Key: "context", Value: spec.Label})
 	}
 	fd, err := linux.NewMount("tmpfs", attributes, options...)
 	if err != nil {
@@ -141,7 +149,7 @@ func mountAll(root *Root, spec *Spec, volumes map[int]string) ([]Note, error) {
 		var err error
 		switch mount.Type {
 		case config.MountTmpfs:
-			err = mountUserTmpfs(root, mount, spec.IDBase)
+			err = mountUserTmpfs(root, mount, spec)
 		case config.MountVolume:
 			err = attachVolume(root, mount, volumes[i], spec)
 		default:
@@ -157,7 +165,7 @@ func mountAll(root *Root, spec *Spec, volumes map[int]string) ([]Note, error) {
 	return notes, nil
 }
 
-func mountUserTmpfs(root *Root, mount *config.Mount, base uint32) error {
+func mountUserTmpfs(root *Root, mount *config.Mount, spec *Spec) error {
 	target, err := root.Directory(mount.Target, 0o755)
 	if err != nil {
 		return err
@@ -175,7 +183,7 @@ func mountUserTmpfs(root *Root, mount *config.Mount, base uint32) error {
 	if mount.Mode != 0 {
 		mode = mount.Mode
 	}
-	return mountTmpfs(target, base, fmt.Sprintf("%04o", mode), size, attributes)
+	return mountTmpfs(target, spec, fmt.Sprintf("%04o", mode), size, attributes)
 }
 
 // bind binds a file or directory of the host. The source is looked up once: what
@@ -243,12 +251,12 @@ func bindAttributes(mount *config.Mount, mode uint32) uint64 {
 // one cannot, files of other owners belong to nobody inside, as in systemd-nspawn
 // without idmap.
 func mapBind(fd int, mount *config.Mount, userNamespace int) (Note, error) {
-	whole := linux.MapIDs(fd, userNamespace, true)
+	whole := mapIDs(fd, userNamespace, true)
 	if !cannotMap(whole) {
 		return "", whole
 	}
 	what := fmt.Sprintf("%q cannot", mount.Source)
-	switch err := linux.MapIDs(fd, userNamespace, false); {
+	switch err := mapIDs(fd, userNamespace, false); {
 	case err == nil:
 		what = fmt.Sprintf("what is mounted below %q cannot", mount.Source)
 	case !cannotMap(err):

@@ -26,7 +26,7 @@ type Spec struct {
 	Layers        []string
 	Writable      string // the directory that holds upper and work of this container
 	IDBase        uint32 // the host's id of the container's root
-	UserNamespace int    // descriptor of a user namespace with that mapping
+	UserNamespace int    // descriptor of a user namespace with that mapping; NoUserNamespace: the ids are the host's
 	Init          string // path of cocker-init on the host
 	Mounts        []config.Mount
 	VolumeStore   VolumeStore // where the data of volumes is
@@ -36,7 +36,16 @@ type Spec struct {
 	SharedIPC     string // a pod's /dev/shm, and mount the message queues of the thread's IPC namespace; "": there is no pod
 	NotifySocket  string // the host's socket to show at handoff.NotifySocket; "": none
 	Terminal      string // the terminal to show at /dev/console; "": none
+	Devices       []config.Device
+	AllDevices    bool   // of the host
+	WritableSys   bool   // with HostSys or SharedNetwork: /sys is not read-only
+	ReadOnly      bool   // the root file system is, from Seal on
+	WorkDir       string // the directory that the command starts in; only with ReadOnly
+	Label         string // the SELinux context of the files; "": none
 }
+
+// NoUserNamespace stands for a user namespace where the container has none of its own.
+const NoUserNamespace = -1
 
 // MountPoints are the directories and files of a container, as absolute paths, that
 // something is mounted on; Assemble makes those that the image lacks.
@@ -63,6 +72,11 @@ type Note string
 // user namespace is a less privileged one, the mounts are locked for it
 // (mount_namespaces(7)): the container can neither undo nor loosen them.
 func Assemble(spec *Spec) ([]Note, error) {
+	spec = withScratch(spec)
+	devices, err := hostDevices(spec)
+	if err != nil {
+		return nil, err
+	}
 	if err := leaveHost(); err != nil {
 		return nil, err
 	}
@@ -74,7 +88,7 @@ func Assemble(spec *Spec) ([]Note, error) {
 	if err := mountOverlay(spec); err != nil {
 		return nil, err
 	}
-	notes, err := fill(spec)
+	notes, err := fill(spec, devices)
 	if err != nil {
 		return nil, err
 	}
@@ -182,7 +196,24 @@ func mountOverlay(spec *Spec) error {
 	if err := linux.SetFilesystemIDs(int(spec.IDBase), int(spec.IDBase)); err != nil {
 		return err
 	}
-	return linux.Mount("cocker", handoff.StageRoot[1:], "overlay", unix.MS_NODEV, overlayOptions(len(names)))
+	return linux.Mount("cocker", handoff.StageRoot[1:], "overlay", unix.MS_NODEV, overlayOptions(len(names))+spec.context())
+}
+
+// context is the mount option for the SELinux label (mount(8), "context="); one with levels
+// has commas.
+func (s *Spec) context() string {
+	if s.Label == "" {
+		return ""
+	}
+	return `,context="` + s.Label + `"`
+}
+
+// mapIDs gives a mount the container's ids, where those are not the host's.
+func mapIDs(fd, userNamespace int, recursive bool) error {
+	if userNamespace == NoUserNamespace {
+		return nil
+	}
+	return linux.MapIDs(fd, userNamespace, recursive)
 }
 
 func mountMapped(source, target string, userNamespace int) error {
@@ -191,7 +222,7 @@ func mountMapped(source, target string, userNamespace int) error {
 		return err
 	}
 	defer unix.Close(fd)
-	if err := linux.MapIDs(fd, userNamespace, false); err != nil {
+	if err := mapIDs(fd, userNamespace, false); err != nil {
 		return fmt.Errorf("map the ids of %q (its file system must know idmapped mounts): %w", source, err)
 	}
 	return linux.AttachAt(fd, target)

@@ -113,7 +113,7 @@ func attachVolume(root *Root, mount *config.Mount, data string, spec *Spec) erro
 	if err := linux.SetAttributes(fd, attributes, false); err != nil {
 		return err
 	}
-	if err := linux.MapIDs(fd, spec.UserNamespace, false); err != nil {
+	if err := mapIDs(fd, spec.UserNamespace, false); err != nil {
 		return fmt.Errorf("map the ids of %q (its file system must know idmapped mounts): %w", data, err)
 	}
 	return linux.Attach(fd, target)

@@ -87,7 +87,7 @@ func TestSeccompRefuses(t *testing.T) {
 	onCleanHost(t, func(t *testing.T, h *host.Host) {
 		defer installSyscallTools(t, h)()
 		start(t, h, "sec1", sh("sleep 100000")+withTools)
-		start(t, h, "sec2", "seccomp = 'none'\n"+sh("sleep 100000")+withTools)
+		start(t, h, "sec2", "security.seccomp = 'none'\n"+sh("sleep 100000")+withTools)
 		for architecture, want := range filtered {
 			for _, user := range []string{"0", "1000"} {
 				got := calls(t, h, "cocker exec -u "+user+" sec1", architecture, want)
@@ -178,7 +178,7 @@ func TestNoNewPrivileges(t *testing.T) {
 		for _, init := range inits {
 			for _, seccomp := range []string{"default", "none"} {
 				for value, want := range map[string]string{"false": "0 0", "true": "1 1000"} {
-					file := "init = '" + init + "'\nuser = '1000'\nno_new_privileges = " + value + "\nseccomp = '" + seccomp + "'\n" +
+					file := "init = '" + init + "'\nuser = '1000'\nsecurity.no_new_privileges = " + value + "\nsecurity.seccomp = '" + seccomp + "'\n" +
 						sh("set -- $(grep NoNewPrivs /proc/self/status) $(/t/setuid 107); echo $2 $5") + withTools
 					if got := output(t, h, "nnp", file); got != want {
 						t.Errorf("init %s, seccomp %s, no_new_privileges %s: %q, want %q", init, seccomp, value, got, want)
@@ -186,7 +186,7 @@ func TestNoNewPrivileges(t *testing.T) {
 				}
 			}
 		}
-		start(t, h, "nnp2", "no_new_privileges = true\n"+sh("sleep 100000")+withTools)
+		start(t, h, "nnp2", "security.no_new_privileges = true\n"+sh("sleep 100000")+withTools)
 		if got := h.MustRun(t, "cocker exec -u 1000 nnp2 sh -c 'grep NoNewPrivs /proc/self/status; /t/setuid 107'"); strings.Join(strings.Fields(got), " ") != "NoNewPrivs: 1 107 = 1000" {
 			t.Errorf("a session: %q", got)
 		}
@@ -213,7 +213,7 @@ func TestSeccompProfile(t *testing.T) {
 		defer h.MustRun(t, "rm -rf /srv/profiles")
 		profile := func(name, text string) string {
 			h.WriteFile(t, "/srv/profiles/"+name, text, 0o644)
-			return "seccomp = '/srv/profiles/" + name + "'\n"
+			return "security.seccomp = '/srv/profiles/" + name + "'\n"
 		}
 		some := profile("some.json", `{
 	"defaultAction": "SCMP_ACT_ALLOW",
@@ -244,7 +244,7 @@ func TestSeccompProfile(t *testing.T) {
 		start(t, h, "prof2", "image = 'demo'\n"+narrow+"command = ['/bin/sleep', '100000']\n[network]\nmode = 'none'\n[health]\ncommand = ['/bin/sleep', '0']\n")
 		h.MustRun(t, "cocker exec prof2 /bin/sleep 0; cocker exec -u 1000 prof2 /bin/sleep 0; ! cocker exec prof2 /bin/sh -c 'sleep 0; sleep 0' 2>/dev/null")
 		// The packaged one is the default.
-		start(t, h, "prof3", "seccomp = '/usr/share/cocker/seccomp.json'\n"+sh("sleep 100000")+withTools)
+		start(t, h, "prof3", "security.seccomp = '/usr/share/cocker/seccomp.json'\n"+sh("sleep 100000")+withTools)
 		for number, end := range calls(t, h, "cocker exec prof3", "amd64", filtered["amd64"]) {
 			if want := filtered["amd64"][number]; want != "" && end != want {
 				t.Errorf("/usr/share/cocker/seccomp.json: %s: %q, want %q", number, end, want)
@@ -263,7 +263,7 @@ func TestSeccompProfile(t *testing.T) {
 			}
 			h.MustRun(t, "rm /etc/cocker/containers/bad-"+name+".toml")
 		}
-		refused(t, h, "bad-missing", "image = 'demo'\nseccomp = '/srv/profiles/nosuch'\n"+sh("true"), "/srv/profiles/nosuch: no such file")
+		refused(t, h, "bad-missing", "image = 'demo'\nsecurity.seccomp = '/srv/profiles/nosuch'\n"+sh("true"), "/srv/profiles/nosuch: no such file")
 	})
 }
 

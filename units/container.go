@@ -41,6 +41,8 @@ var rows = [...]row{ //nolint:gochecknoglobals // a table, never written
 	{"Service", "TimeoutStartSec", startLimit},
 	{"Service", "Restart", restartUnhealthy},
 	{"Service", "WatchdogSignal", watchdogSignal},
+	{"Service", "DevicePolicy", devicePolicy},
+	{"Service", "DeviceAllow", deviceAllow},
 	{"Service", "MemoryMax", func(c *config.Container) []string { return text(c.Resources.MemoryMax) }},
 	{"Service", "MemoryHigh", func(c *config.Container) []string { return text(c.Resources.MemoryHigh) }},
 	{"Service", "MemoryLow", func(c *config.Container) []string { return text(c.Resources.MemoryLow) }},
@@ -225,6 +227,33 @@ func watchdogSignal(c *config.Container) []string {
 		return nil
 	}
 	return []string{"SIGTERM"}
+}
+
+// devicePolicy lifts that of cocker@.service.
+func devicePolicy(c *config.Container) []string {
+	if !c.Security.AllDevices() {
+		return nil
+	}
+	return []string{"auto"}
+}
+
+// deviceAllow names the devices of the container, and those that a bind mount gives it.
+// The launcher, which is in the same cgroup, makes their nodes; with "m", then. With the
+// policy "auto" one that is named would forbid all others (systemd.resource-control(5)).
+func deviceAllow(c *config.Container) []string {
+	if c.Security.AllDevices() {
+		return nil
+	}
+	var allowed []string
+	for _, d := range c.Devices {
+		allowed = append(allowed, Literal(d.Source)+" "+d.Access+"m")
+	}
+	for _, m := range c.Mounts {
+		if m.Type == config.MountBind && strings.HasPrefix(m.Source, "/dev/") && !strings.ContainsAny(m.Source, " \"'\\") {
+			allowed = append(allowed, Literal(m.Source)+" rw")
+		}
+	}
+	return allowed
 }
 
 // text is for directives in which systemd expands no specifiers: a limit's

@@ -135,6 +135,36 @@ SourcePath=/etc/cocker/containers/web.toml
 TimeoutStartSec=300
 WatchdogSignal=SIGTERM
 `},
+		{"devices", `network.mode = "none"
+[[device]]
+source = "/dev/fuse"
+[[device]]
+source = "/dev/a%b"
+target = "/dev/c"
+access = "r"
+[[mount]]
+type = "bind"
+source = "/dev/snd"
+target = "/snd"`, `[Unit]
+Description=Container web
+SourcePath=/etc/cocker/containers/web.toml
+RequiresMountsFor=/dev/snd
+
+[Service]
+DeviceAllow=/dev/fuse rwm
+DeviceAllow=/dev/a%%b rm
+DeviceAllow=/dev/snd rw
+`},
+		{"privileged", `network.mode = "none"
+security.privileged = true
+[[device]]
+source = "/dev/fuse"`, `[Unit]
+Description=Container web
+SourcePath=/etc/cocker/containers/web.toml
+
+[Service]
+DevicePolicy=auto
+`},
 		{"everything", `init = "none"
 stop_signal = "SIGQUIT"
 [network]

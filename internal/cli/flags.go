@@ -27,7 +27,7 @@ type containerFlag struct {
 }
 
 func containerFlags() []containerFlag {
-	return slices.Concat(processFlags(), healthFlags(), placeFlags(), resourceFlags(), unitFlags())
+	return slices.Concat(processFlags(), healthFlags(), placeFlags(), resourceFlags(), securityFlags(), unitFlags())
 }
 
 func processFlags() []containerFlag {

@@ -130,6 +130,8 @@ func fullFlags(envFile string) []string {
 		"--cpu-quota=50%", "--cpu-weight=5", "--cpus=0-1", "--tasks-max=99", "--io-weight=7",
 		"--io-read-bandwidth-max=/dev/vda 10M", "--io-read-bandwidth-max=/srv 1M", "--io-write-bandwidth-max=/dev/vda 10M",
 		"--io-read-iops-max=/dev/vda 100", "--io-write-iops-max=/dev/vda 1K", "--disk-max=10G",
+		"--cap-add=net_admin", "--cap-drop=CAP_NET_RAW", "--read-only", "--private-users=true", "--privileged", "--apparmor-profile=p",
+		"--selinux-label=a:b:c", "--selinux-mount-label=a:b:c", "--device=/dev/fuse", "--sysctl=net.core.somaxconn=1",
 		"--unit=After=x.service", "--service=Restart=on-failure", "--wanted-by=a.target", "--required-by=b.target",
 		"img:1,img:2", "cmd", "-v", "arg"}
 }
@@ -151,9 +153,9 @@ func assertManualHas(t *testing.T, c *config.Container) {
 		switch {
 		case isTable && !strings.Contains(string(page), ".SH ["+key+"]"):
 			t.Errorf("no section [%s]", key)
-		case !isTable && key != "mount" && !strings.Contains(string(page), ".BI "+key+" "):
+		case !isTable && key != "mount" && key != "device" && !strings.Contains(string(page), ".BI "+key+" "):
 			t.Errorf("no key %s", key)
-		case key == "environment" || key == "unit" || key == "service":
+		case key == "environment" || key == "sysctls" || key == "unit" || key == "service":
 			section = nil // the keys are the user's
 		}
 		for inner := range section {

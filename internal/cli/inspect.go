@@ -52,6 +52,7 @@ type details struct {
 	Health   string           `json:"health,omitempty"` // starting, healthy or unhealthy; status_text of the unit says why
 	Files    []string         `json:"files"`
 	Problems []string         `json:"problems,omitempty"` // with its file
+	Open     []string         `json:"open,omitempty"`     // what of the confinement is off
 	OOM      string           `json:"oom,omitempty"`      // what was killed because memory ran out
 	Config   map[string]any   `json:"config"`             // as the merged file would have it
 	Security *securityDetails `json:"security,omitempty"` // of the next start
@@ -68,7 +69,9 @@ type securityDetails struct {
 
 func securityOf(c *config.Container) *securityDetails {
 	d := &securityDetails{Seccomp: c.Seccomp, NoNewPrivileges: c.NoNewPrivileges}
-	if d.Seccomp == "" {
+	if c.Unfiltered() {
+		d.Seccomp = config.SeccompNone
+	} else if d.Seccomp == "" {
 		d.Seccomp = config.SeccompDefault
 	}
 	return d
@@ -130,7 +133,7 @@ func detailsOf(c container) (*details, error) {
 	d := &details{Name: c.Name, State: c.state(), Health: c.health(), Files: []string{}, Config: map[string]any{}, Unit: unitDetailsOf(c.Unit),
 		Paths: pathDetails{Writable: filepath.Join(paths.Writable, c.Name)}}
 	if c.Config != nil {
-		d.Files = c.Config.Sources
+		d.Files, d.Open = c.Config.Sources, c.Config.Security.Open()
 		values, err := asMap(withoutSecrets(c.Config))
 		if err != nil {
 			return nil, err

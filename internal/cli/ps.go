@@ -22,8 +22,8 @@ files, and those of "cocker run". With --all it lists all that exist, and as
 "no file" what containers wrote whose files are gone; "cocker rm NAME" removes
 it. The state of a container tells, in parentheses, how far the pull is that its
 start waits for, whether it is healthy if it has a [health] table, when its file
-is gone or bad while it runs, and which process the kernel has killed because
-memory ran out.
+is gone or bad while it runs, which process the kernel has killed because memory
+ran out, and what its [security] table turns off: "privileged", "no user namespace".
 
 With a NAME it lists the processes that the [process.NAME] tables of that container
 stand for, in the order of their start: whether each runs, as which process of the
@@ -63,6 +63,7 @@ type psEntry struct {
 	Addresses   []string   `json:"addresses,omitempty"` // of all networks, Address first
 	Ports       []string   `json:"ports"`
 	File        string     `json:"file,omitempty"`
+	Open        []string   `json:"open,omitempty"`    // what of the confinement is off: "privileged", "no user namespace"
 	OOM         string     `json:"oom,omitempty"`     // what was killed because memory ran out
 	Problem     string     `json:"problem,omitempty"` // with its file
 }
@@ -100,6 +101,7 @@ func describe(ctx context.Context, m *scope.Manager, c container) psEntry {
 		ActiveState: c.Unit.ActiveState, SubState: c.Unit.SubState, Ports: c.ports(), File: c.File}
 	if c.Config != nil {
 		e.Description = c.Config.Description
+		e.Open = c.Config.Security.Open()
 	}
 	if !c.Unit.Since.IsZero() {
 		e.Since = &c.Unit.Since
@@ -151,7 +153,7 @@ func (e psEntry) stateCell() string {
 	if badFile && e.ActiveState != "active" {
 		return "bad file"
 	}
-	var notes []string
+	notes := slices.Clone(e.Open)
 	switch {
 	case e.Pull != "":
 		notes = append(notes, e.Pull)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -241,6 +242,9 @@ func scopeDirectives(c *config.Container, remove bool) []scope.Directive {
 	for _, d := range c.Service { // one that a scope has not is an error
 		directives = append(directives, scope.Directive{Section: "Service", Key: d.Key, Value: d.Value})
 	}
+	if terminal, err := os.Readlink("/proc/self/fd/0"); err == nil && strings.HasPrefix(terminal, "/dev/tty") && !c.Security.AllDevices() {
+		directives = append(directives, scope.Directive{Section: "Service", Key: "DeviceAllow", Value: terminal + " rw"}) // the container's /dev/console
+	}
 	after := units.Cleanup(c.Name)
 	if remove {
 		after = units.Removal(c.Name)
@@ -260,7 +264,7 @@ func scopeDirectives(c *config.Container, remove bool) []scope.Directive {
 // Delegate=yes has the same effect.
 func scopeHas(key string) bool {
 	switch key {
-	case "TimeoutStopSec", "Slice", "Delegate", "TasksMax", "KillSignal",
+	case "TimeoutStopSec", "Slice", "Delegate", "DevicePolicy", "DeviceAllow", "TasksMax", "KillSignal",
 		"MemoryMax", "MemoryHigh", "CPUQuota", "CPUWeight", "AllowedCPUs", "IOWeight":
 		return true
 	}

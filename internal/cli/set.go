@@ -140,6 +140,10 @@ func lists() map[string]func(*config.Container) {
 		"io-write-bandwidth-max": func(c *config.Container) { c.Resources.IOWriteBandwidthMax = nil },
 		"io-read-iops-max":       func(c *config.Container) { c.Resources.IOReadIOPSMax = nil },
 		"io-write-iops-max":      func(c *config.Container) { c.Resources.IOWriteIOPSMax = nil },
+		"cap-add":                func(c *config.Container) { c.Security.AddCapabilities = nil },
+		"cap-drop":               func(c *config.Container) { c.Security.DropCapabilities = nil },
+		"device":                 func(c *config.Container) { c.Devices = nil },
+		"sysctl":                 func(c *config.Container) { c.Sysctls = nil },
 		"wanted-by":              func(c *config.Container) { c.Install.WantedBy = nil },
 		"required-by":            func(c *config.Container) { c.Install.RequiredBy = nil },
 	}

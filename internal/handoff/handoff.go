@@ -71,6 +71,12 @@ type Plan struct {
 	Sessions      bool // init takes requests for sessions
 	Rescue        bool // there is a shell for images without one
 
+	OwnUsers   bool     // the user namespace is the container's own
+	Privileged bool     // nothing of the kernel's files is hidden or read-only
+	Sysctls    []string // "NAME=VALUE"
+	AppArmor   string   // the profile of the container's programs; "": none of its own
+	SELinux    string   // their label; "": none of its own
+
 	Autologin string // the user who is logged in without being asked; "": everybody is asked
 
 	// Processes are all that run, with the command as the one that is Main, in the

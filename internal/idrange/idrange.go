@@ -22,7 +22,8 @@ import (
 
 // The pool lies above the ids that systemd-nspawn picks from (up to 0x6FFFFFFF)
 // and that /etc/login.defs gives to subordinate users (up to 600100000), and
-// below the foreign ids (from 0x7FFE0000): systemd's UIDS-GIDS.md, unused.
+// below the foreign ids (from 0x7FFE0000): systemd's UIDS-GIDS.md, unused. What an
+// administrator has given to users in spite of that is left out, see subordinate.
 const (
 	first = 0x70000000
 	end   = 0x7FFE0000
@@ -92,8 +93,12 @@ func take(dir, container string) (uint32, error) {
 	hash := fnv.New32a()
 	hash.Write([]byte(container))
 	start := hash.Sum32() % count
+	others := subordinate(subordinateFiles[:])
 	for i := range uint32(count) {
 		base := first + (start+i)%count*linux.IDRangeSize
+		if overlaps(others, uint64(base)) {
+			continue
+		}
 		err := os.Symlink(container, link(dir, base))
 		if err == nil {
 			return base, nil
