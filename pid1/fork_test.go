@@ -4,6 +4,9 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -142,6 +145,39 @@ func TestConfinement(t *testing.T) {
 	}
 	if err := forgotten.becomeUser(); !errors.Is(err, errUnconfined) {
 		t.Errorf("a command without a confinement: %v", err)
+	}
+}
+
+// becomes is the environment variable that makes TestBecome the process that becomes a command
+// of the user whose number it has.
+const becomes = "COCKER_TEST_BECOME"
+
+// A process that becomes the command, as PID 1 with init = "none" and the shells of logins do,
+// is as confined as one that is started.
+func TestBecome(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root: who has no CAP_SYS_ADMIN cannot install a filter")
+	}
+	if number, err := strconv.Atoi(os.Getenv(becomes)); err == nil {
+		runtime.LockOSThread()
+		plan := &handoff.Plan{Capabilities: 1<<unix.CAP_KILL | 1<<unix.CAP_SETGID | 1<<unix.CAP_SETUID}
+		c := &command{path: "/bin/grep", arguments: []string{"grep", "-E", "^(Uid|Cap.*|Seccomp|NoNewPrivs):", "/proc/self/status"},
+			identity: &identity{uid: uint32(number), gid: uint32(number)}}
+		if err := errors.Join(c.confine(plan), limitCapabilities(ownCapabilities(plan)), c.becomeUser()); err != nil {
+			t.Fatal(err)
+		}
+		t.Fatal(c.replaceInit())
+	}
+	for number, permitted := range map[string]string{"0": "e0", "1234": "00"} {
+		again := exec.Command(os.Args[0], "-test.run=^TestBecome$")
+		again.Env = append(os.Environ(), becomes+"="+number)
+		out, err := again.CombinedOutput()
+		const set = "00000000000000"
+		want := "Uid: " + strings.TrimSpace(strings.Repeat(number+" ", 4)) + " CapInh: " + set + "00 CapPrm: " + set + permitted + " CapEff: " + set + permitted +
+			" CapBnd: " + set + "e0 CapAmb: " + set + "00 NoNewPrivs: 0 Seccomp: 2"
+		if got := strings.Join(strings.Fields(string(out)), " "); err != nil || got != want {
+			t.Errorf("%v:\n%s\nwant\n%s", err, got, want)
+		}
 	}
 }
 

@@ -158,7 +158,7 @@ func TestKernelFilesAreReadOnly(t *testing.T) {
 // read-only. A user namespace inside, in which the root has all capabilities, is no way around, also without the filter that keeps from making one.
 func TestCgroupIsOutOfReach(t *testing.T) {
 	onCleanHost(t, func(t *testing.T, h *host.Host) {
-		start(t, h, "reach", "image = 'demo'\nseccomp = 'none'\n"+sh("sleep 100000")+"[network]\nmode = 'none'\n")
+		start(t, h, "reach", "image = 'demo'\nsecurity.seccomp = 'none'\n"+sh("sleep 100000")+"[network]\nmode = 'none'\n")
 		h.MustRun(t, `cocker exec reach sh -c "$1"`, `[ "$(cat /proc/sys/user/max_cgroup_namespaces)" = 0 ] || exit 1
 			! sh -c 'echo 5 >/proc/sys/user/max_cgroup_namespaces' 2>/dev/null || exit 2
 			! mkdir /sys/fs/cgroup/.control 2>/dev/null || exit 3
