@@ -113,6 +113,7 @@ func resourceFlags() []containerFlag {
 			c.Resources.DiskMax, err = config.ParseSize(v)
 			return err
 		}},
+		{"resource-view", "", "", "/proc shows what the limits leave, by lxcfs", func(c *config.Container, v string) error { c.Resources.View = v == "true"; return nil }},
 	}
 }
 

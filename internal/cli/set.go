@@ -398,7 +398,7 @@ func changesAtOnce(key string, old, wanted *config.Container) bool {
 	switch key {
 	case "network.ports", "network.egress_max", "network.ingress_max", "network.aliases":
 		return true
-	case "resources.disk_max":
+	case "resources.disk_max", "resources.resource_view":
 		return false
 	}
 	return table == "resources"
