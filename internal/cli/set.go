@@ -79,6 +79,8 @@ func otherNames(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 	switch name {
 	case "port":
 		name = "publish"
+	case "memory-max":
+		name = "memory"
 	case "publish-add":
 		name = "port-add"
 	case "publish-rm":
