@@ -13,9 +13,9 @@ import (
 // viewed are the files that a container has of lxcfs.
 var viewed = []string{"/proc/cpuinfo", "/proc/diskstats", "/proc/loadavg", "/proc/meminfo", "/proc/slabinfo", "/proc/stat", "/proc/swaps", "/proc/uptime", "/sys/devices/system/cpu/online"}
 
-// withLxcfs gives a host Debian's lxcfs, and takes it away again. It is not among the packages
+// withLxcfs gives a host Debian's lxcfs; what it returns takes it away again. It is not among the packages
 // of all hosts; those of a root that has it are copied.
-func withLxcfs(t *testing.T, h *host.Host) {
+func withLxcfs(t *testing.T, h *host.Host) (remove func()) {
 	t.Helper()
 	root, err := host.BuildRoot(t.Context(), h.Release, host.Extra{Packages: []string{"lxcfs", "fuse3"}}, os.Stderr)
 	if err != nil {
@@ -29,13 +29,14 @@ func withLxcfs(t *testing.T, h *host.Host) {
 		t.Fatalf("pack lxcfs: %v, %s", err, complaints.String())
 	}
 	h.WriteFile(t, "/srv/lxcfs.tar", archive.String(), 0o644)
-	t.Cleanup(func() {
-		h.MustRun(t, `systemctl stop lxcfs; cd / && tar -t -f /root/lxcfs.tar | sed 's|^lib/|usr/lib/|; s|^bin/|usr/bin/|' | xargs rm -f; rm -rf /root/lxcfs.tar /run/systemd/system/lxcfs.service.d /var/lib/lxcfs; systemctl daemon-reload; systemctl reset-failed lxcfs 2>/dev/null || :`)
-	})
 	// --keep-directory-symlink: /lib is a link. The unit is not for containers, which a host of
 	// namespaces is.
 	h.MustRun(t, `mv /srv/lxcfs.tar /root && mkdir -p /var/lib/lxcfs /run/systemd/system/lxcfs.service.d && tar -x --keep-directory-symlink -C / -f /root/lxcfs.tar && ldconfig &&
 		printf '[Unit]\nConditionVirtualization=\n' >/run/systemd/system/lxcfs.service.d/90-test.conf && systemctl daemon-reload`)
+	return func() {
+		h.MustRun(t, `systemctl stop lxcfs; cd / && tar -t -f /root/lxcfs.tar | xargs rm -f
+			rm -rf /root/lxcfs.tar /run/systemd/system/lxcfs.service.d /var/lib/lxcfs; systemctl daemon-reload; systemctl reset-failed lxcfs 2>/dev/null || :`)
+	}
 }
 
 // assertViewed asserts which of the files are those of lxcfs, and that all can be read.
@@ -74,10 +75,10 @@ func TestResourceViewNeedsLxcfs(t *testing.T) {
 // its death, and a stop gives the kernel's back.
 func TestResourceView(t *testing.T) {
 	onCleanHost(t, func(t *testing.T, h *host.Host) {
-		withLxcfs(t, h)
+		defer withLxcfs(t, h)()
 		names := []string{"viewed", "alone", "hosted"}
 		start(t, h, "viewed", viewedTOML) // and starts lxcfs
-		start(t, h, "alone", "init = 'none'\n"+viewedTOML)
+		start(t, h, "alone", "image = 'demo'\ninit = 'none'\n"+sh(`trap "exit 0" TERM; while :; do sleep 0.1; done`)+"[resources]\nresource_view = true\n")
 		start(t, h, "hosted", viewedTOML+"[network]\nmode = 'host'\n")
 		start(t, h, "plain", "image = 'demo'\ncommand = ['sleep', '100000']\n")
 		all := func(when string, want bool) {
@@ -102,7 +103,7 @@ func TestResourceView(t *testing.T) {
 		h.MustRun(t, "systemctl reload lxcfs")
 		all("after a reload", true)
 		h.MustRun(t, `p=$(systemctl show -P MainPID lxcfs); kill -9 $p; while [ -e /proc/$p ]; do sleep 0.05; done`) // Restart=on-failure
-		h.WaitFor(t, eventually, "lxcfs again", `[ "$(systemctl show -P ActiveState,NRestarts lxcfs | xargs)" = "active 1" ]`)
+		h.WaitFor(t, eventually, "lxcfs again", `[ "$(systemctl show -P NRestarts lxcfs)" = 1 ] && systemctl is-active --quiet lxcfs`)
 		all("after kill -9", true)
 		h.MustRun(t, "systemctl stop lxcfs")
 		all("after a stop", false)
@@ -122,7 +123,7 @@ func TestResourceView(t *testing.T) {
 // from starting.
 func TestResourceViewOfAHostileContainer(t *testing.T) {
 	onCleanHost(t, func(t *testing.T, h *host.Host) {
-		withLxcfs(t, h)
+		defer withLxcfs(t, h)()
 		start(t, h, "viewed", viewedTOML)
 		start(t, h, "evil", viewedTOML)
 		// As root in the container's namespaces, with all of its capabilities, which a command has not.
@@ -146,7 +147,7 @@ func TestResourceViewOfAHostileContainer(t *testing.T) {
 // What lxcfs says are the container's limits, also after its restart.
 func TestVMResourceView(t *testing.T) {
 	onVirtualHost(t, func(t *testing.T, h *host.Host) {
-		withLxcfs(t, h)
+		defer withLxcfs(t, h)()
 		start(t, h, "viewed", viewedTOML+"memory_max = '64M'\nmemory_swap_max = 0\ncpus = '1'\n")
 		start(t, h, "pinned", "image = 'demo'\ncommand = ['sleep', '100000']\n[resources]\ncpus = '1'\n")
 		assertLimits := func(when string) {
