@@ -156,6 +156,6 @@ func (s *screen) draw(shown sample) error {
 		hidden := len(lines) - (height - 1)
 		lines = append(lines[:height-1], fmt.Sprintf("... %d more", hidden))
 	}
-	_, err := fmt.Fprint(s.out, toTop+strings.Join(lines, clearLine+"\r\n")+clearLine+clearBelow)
+	_, err := fmt.Fprint(s.out, toTop+strings.Join(lines, clearLine+"\n")+clearLine+clearBelow)
 	return err
 }
