@@ -151,6 +151,7 @@ install: unpackaged $(if $(shell command -v $(GO)),build) ## install below DESTD
 	install -d $(unitdir)/nftables.service.wants
 	ln -sf ../cocker-network-rules.service $(unitdir)/nftables.service.wants/cocker-network-rules.service
 	install -D -m 644 -t $(networkdir) units/network/*.network
+	install -D -m 644 -t $(unitdir)/lxcfs.service.d units/lxcfs.service.d/10-cocker.conf
 	install -D -m 644 -t $(nmconfdir) units/NetworkManager/*.conf
 	install -D -m 644 internal/seccomp/default.json $(DESTDIR)$(PREFIX)/share/cocker/seccomp.json
 	@set -e; for c in $(completions); do \
@@ -166,6 +167,7 @@ uninstall: unpackaged ## remove what install installed
 	rm -f $(bindir)/cocker $(generatordir)/cocker-generator
 	rm -f $(foreach u,$(notdir $(UNITS)),$(unitdir)/$(u)) $(presetdir)/80-cocker.preset $(tmpfilesdir)/cocker.conf
 	rm -f $(unitdir)/nftables.service.wants/cocker-network-rules.service
+	rm -f $(unitdir)/lxcfs.service.d/10-cocker.conf
 	rm -f $(networkdir)/00-cocker.network $(nmconfdir)/10-cocker.conf
 	rm -f $(foreach c,$(completions),$(DESTDIR)$(PREFIX)/share/$(lastword $(subst :, ,$(c))))
 	rm -f $(foreach m,$(notdir $(MANPAGES)),$(mandir)/man$(patsubst .%,%,$(suffix $(m)))/$(m))

@@ -187,6 +187,7 @@ type Resources struct {
 	IOReadIOPSMax       []DeviceLimit
 	IOWriteIOPSMax      []DeviceLimit
 	DiskMax             uint64 // bytes of the writable layer; 0: no limit
+	View                bool   // /proc shows the limits, by lxcfs
 }
 
 // DeviceLimit is how much one disk may be used, as IOReadBandwidthMax= and the

@@ -307,6 +307,9 @@ func (w *encoder) resources(r Resources) {
 	if r.DiskMax != 0 {
 		w.text("disk_max", FormatSize(r.DiskMax))
 	}
+	if r.View {
+		w.key("resource_view", "true")
+	}
 }
 
 func (w *encoder) deviceLimits(name string, limits []DeviceLimit) {

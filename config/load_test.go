@@ -96,6 +96,7 @@ io_write_bandwidth_max = ["/srv/a%b 1G"]
 io_read_iops_max = ["/dev/vda 100"]
 io_write_iops_max = ["/dev/vda 1K"]
 disk_max = 10485760
+resource_view = true
 
 [security]
 no_new_privileges = true
@@ -185,7 +186,7 @@ func fullContainer() *Container {
 			MemoryLow: "10%", MemoryMin: "1M", MemorySwapMax: "0", MemoryNodes: "0,2-3",
 			IOReadBandwidthMax: []DeviceLimit{{"/dev/vda", "10M"}, {"/srv", "1.5K"}}, IOWriteBandwidthMax: []DeviceLimit{{"/srv/a%b", "1G"}},
 			IOReadIOPSMax: []DeviceLimit{{"/dev/vda", "100"}}, IOWriteIOPSMax: []DeviceLimit{{"/dev/vda", "1K"}},
-			DiskMax: 10 << 20,
+			DiskMax: 10 << 20, View: true,
 		},
 		Security: Security{
 			AddCapabilities: []string{"CAP_NET_ADMIN", "CAP_SYS_NICE"}, DropCapabilities: []string{"CAP_NET_RAW"}, ReadOnly: true,

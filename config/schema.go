@@ -65,6 +65,7 @@ var schema = [...]keySpec{ //nolint:gochecknoglobals // a table
 	{"resources", "io_read_iops_max", func(b *builder, e *entry) { b.c.Resources.IOReadIOPSMax = b.deviceLimits(e) }},
 	{"resources", "io_write_iops_max", func(b *builder, e *entry) { b.c.Resources.IOWriteIOPSMax = b.deviceLimits(e) }},
 	{"resources", "disk_max", func(b *builder, e *entry) { b.c.Resources.DiskMax = b.diskSize(e, e.value) }},
+	{"resources", "resource_view", func(b *builder, e *entry) { b.c.Resources.View = b.boolean(e) }},
 	{"health", "command", (*builder).healthCommand},
 	{"health", "user", func(b *builder, e *entry) { b.c.Health.User = b.account(e) }},
 	{"health", "interval", func(b *builder, e *entry) { b.c.Health.Interval = b.healthTime(e) }},

@@ -81,6 +81,9 @@ func Start(ctx context.Context, options Options) (pid int, err error) {
 	if err := l.introduce(ctx); err != nil {
 		return 0, err
 	}
+	if err := l.showResources(); err != nil {
+		return 0, err
+	}
 	return l.pid, l.run()
 }
 
@@ -121,6 +124,9 @@ func (l *launcher) announcement() string {
 func (l *launcher) load() (err error) {
 	l.container, err = config.Load(paths.ConfigDirs(), l.options.Name)
 	if err != nil {
+		return err
+	}
+	if err := checkResourceView(l.container); err != nil {
 		return err
 	}
 	return checkDisks(l.container)

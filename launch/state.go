@@ -32,11 +32,14 @@ type State struct {
 	Cgroup       string   `json:"cgroup"`           // the unit's, as /proc/PID/cgroup names it; PID 1 may be in one below
 	Health       bool     `json:"health,omitempty"` // the unit's status text tells of it
 	Pod          string   `json:"pod,omitempty"`    // whose Connection it is
+	ResourceView bool     `json:"resource_view,omitempty"`
 	Connection
+
+	viewDevice uint64 // the lxcfs that was mounted last
 }
 
 func newState(c *config.Container, images []*image.Image, idBase uint32) *State {
-	state := &State{Name: c.Name, Images: c.Images, IDBase: idBase, Cgroup: ownCgroup(), Volumes: volumeNames(c), Health: c.Health.Checked(), Pod: c.Pod}
+	state := &State{Name: c.Name, Images: c.Images, IDBase: idBase, Cgroup: ownCgroup(), Volumes: volumeNames(c), Health: c.Health.Checked(), Pod: c.Pod, ResourceView: c.Resources.View}
 	for _, image := range images {
 		state.ImageDigests = append(state.ImageDigests, image.Digest)
 		state.Layers = append(state.Layers, image.Layers...)

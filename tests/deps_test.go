@@ -63,6 +63,7 @@ func TestPackagesSeeOnlyWhatIsBelow(t *testing.T) {
 		{"image/derive", []string{"image", "image/importer", "image/pack", "image/unpack"}, "it makes images of images and knows nothing of containers"},
 		{"image/remote", []string{"config", "image", "image/registry", "image/sshrepo", "image/transfer"}, "it only picks who moves an image"},
 		{"internal/confinement", nil, "it tells what the kernel says, whatever cocker believes"},
+		{"internal/stats", nil, "it reads numbers of the kernel"},
 		{"internal/agent", []string{"internal/linux"}, "what it starts has a hostile container's files in its hands"},
 		{"internal/template", []string{"config"}, "text in, text out"},
 		{"internal/render", []string{"internal/agent", "internal/linux", "internal/template", "rootfs"}, "half of it runs with a hostile container's files in its hands"},
@@ -117,6 +118,7 @@ func TestLibrariesHaveOneHome(t *testing.T) {
 	}{
 		{"github.com/godbus/dbus", []string{"scope", "machine"}, "calls over D-Bus need a context and typed errors, written once"},
 		{"github.com/coreos/go-systemd/v22/dbus", []string{"scope", "machine"}, "as godbus"},
+		{"github.com/containerd/cgroups", []string{"internal/stats"}, "systemd makes and limits control groups; they are only read"},
 		{"github.com/miekg/dns", []string{"dns", "tests/bench", "tests/dnstool"}, "one speaker of the DNS"},
 		{"github.com/google/nftables", []string{"netsetup"}, "one owner of the nft table"},
 		{"github.com/mdlayher/netlink", []string{"netsetup"}, "one owner of links and addresses"},

@@ -28,6 +28,8 @@ var rows = [...]row{ //nolint:gochecknoglobals // a table, never written
 	{"Unit", "Wants", sharedWith},
 	{"Unit", "PartOf", sharedWith},
 	{"Unit", "After", sharedWith},
+	{"Unit", "Wants", lxcfs},
+	{"Unit", "After", lxcfs},
 	{"Unit", "RequiresMountsFor", bindSources},
 	{"Unit", "RequiresMountsFor", limitedPaths},
 	{"Unit", "RequiresMountsFor", templateFiles},
@@ -113,6 +115,15 @@ func networkOrder(c *config.Container) []string {
 		return nil
 	}
 	return append(networksOf(c), "network.target")
+}
+
+// lxcfs: not Requires=, or the container would go with it, and without the package its status
+// would not say what is missing; the launcher does.
+func lxcfs(c *config.Container) []string {
+	if !c.Resources.View {
+		return nil
+	}
+	return []string{"lxcfs.service"}
 }
 
 func bindSources(c *config.Container) []string {

@@ -196,6 +196,7 @@ io_read_bandwidth_max = ["/dev/vda 10M", "/srv/a%c 1G"]
 io_write_bandwidth_max = ["/srv/a%c 1.5K"]
 io_read_iops_max = ["/dev/vda 100"]
 io_write_iops_max = ["/dev/vda 1K"]
+resource_view = true
 [unit]
 wants = ["a.service", "b@%i.service"]
 after = ""
@@ -205,6 +206,8 @@ nice = 5`, `[Unit]
 Description=Container web
 SourcePath=/etc/cocker/containers/web.toml
 After=network.target
+Wants=lxcfs.service
+After=lxcfs.service
 RequiresMountsFor="/srv/a b%%c"
 RequiresMountsFor=/srv/www
 RequiresMountsFor=/srv/a%%c

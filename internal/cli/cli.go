@@ -128,7 +128,7 @@ func addCompletion(root *cobra.Command) {
 // commands lists the verbs; each is in a file of its name.
 func commands() []func(*streams) *cobra.Command {
 	return []func(*streams) *cobra.Command{
-		checkCommand, createCommand, setCommand, runCommand, psCommand, startCommand, stopCommand, restartCommand,
+		checkCommand, createCommand, setCommand, runCommand, psCommand, statsCommand, topCommand, startCommand, stopCommand, restartCommand,
 		killCommand, execCommand, shellCommand, loginCommand, sessionsCommand, processCommand, rmCommand, inspectCommand, securityCommand, logsCommand, cpCommand, exportCommand, copyAgentCommand, diffCommand, commitCommand, checkoutCommand, imageCommand, networkCommand, volumeCommand, systemCommand, versionCommand,
 		pullBeforeStartCommand, renderCommand, renderAgentCommand,
 	}

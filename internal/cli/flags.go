@@ -99,7 +99,7 @@ func placeFlags() []containerFlag {
 
 func resourceFlags() []containerFlag {
 	return []containerFlag{
-		{"memory", "m", "SIZE", "hard limit of memory: 512M, 50%, infinity (MemoryMax=)", func(c *config.Container, v string) error { c.Resources.MemoryMax = v; return nil }},
+		{"memory", "m", "SIZE", "hard limit of memory: 512M, 50%, infinity (MemoryMax=); also --memory-max", func(c *config.Container, v string) error { c.Resources.MemoryMax = v; return nil }},
 		{"memory-high", "", "SIZE", "memory above this is slowed down and reclaimed (MemoryHigh=)", func(c *config.Container, v string) error { c.Resources.MemoryHigh = v; return nil }},
 		{"memory-low", "", "SIZE", "memory that is not reclaimed as long as there is other (MemoryLow=)", func(c *config.Container, v string) error { c.Resources.MemoryLow = v; return nil }},
 		{"memory-min", "", "SIZE", "memory that is never reclaimed (MemoryMin=)", func(c *config.Container, v string) error { c.Resources.MemoryMin = v; return nil }},
@@ -118,6 +118,7 @@ func resourceFlags() []containerFlag {
 			c.Resources.DiskMax, err = config.ParseSize(v)
 			return err
 		}},
+		{"resource-view", "", "", "/proc shows what the limits leave, by lxcfs", func(c *config.Container, v string) error { c.Resources.View = v == "true"; return nil }},
 	}
 }
 
@@ -169,6 +170,7 @@ func bind(c *config.Container, command *cobra.Command, flags []containerFlag) {
 	}
 	command.Flags().SortFlags = false
 	command.Flags().SetInterspersed(false) // what follows the image is the command's
+	command.Flags().SetNormalizeFunc(otherNames)
 	completeFlags(command)
 }
 

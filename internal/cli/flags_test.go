@@ -129,7 +129,7 @@ func fullFlags(envFile string) []string {
 		"--memory=1G", "--memory-high=50%", "--memory-low=1M", "--memory-min=2M", "--memory-swap-max=0", "--memory-nodes=0",
 		"--cpu-quota=50%", "--cpu-weight=5", "--cpus=0-1", "--tasks-max=99", "--io-weight=7",
 		"--io-read-bandwidth-max=/dev/vda 10M", "--io-read-bandwidth-max=/srv 1M", "--io-write-bandwidth-max=/dev/vda 10M",
-		"--io-read-iops-max=/dev/vda 100", "--io-write-iops-max=/dev/vda 1K", "--disk-max=10G",
+		"--io-read-iops-max=/dev/vda 100", "--io-write-iops-max=/dev/vda 1K", "--disk-max=10G", "--resource-view",
 		"--cap-add=net_admin", "--cap-drop=CAP_NET_RAW", "--read-only", "--private-users=true", "--privileged", "--apparmor-profile=p",
 		"--selinux-label=a:b:c", "--selinux-mount-label=a:b:c", "--device=/dev/fuse", "--sysctl=net.core.somaxconn=1",
 		"--unit=After=x.service", "--service=Restart=on-failure", "--wanted-by=a.target", "--required-by=b.target",

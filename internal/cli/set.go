@@ -81,6 +81,8 @@ func otherNames(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 	switch name {
 	case "port":
 		name = "publish"
+	case "memory-max":
+		name = "memory"
 	case "publish-add":
 		name = "port-add"
 	case "publish-rm":
@@ -404,7 +406,7 @@ func changesAtOnce(key string, old, wanted *config.Container) bool {
 	switch key {
 	case "network.ports", "network.egress_max", "network.ingress_max", "network.aliases":
 		return true
-	case "resources.disk_max":
+	case "resources.disk_max", "resources.resource_view":
 		return false
 	}
 	return table == "resources"
