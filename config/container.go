@@ -74,7 +74,8 @@ type Container struct {
 	Pod          string // the pod whose network, UTS and IPC namespaces it shares; "": none
 	Mounts       []Mount
 	Templates    []Template
-	Processes    []Process // [process.NAME], in file order; none: there is only the command
+	Credentials  []Credential // [credentials], sorted by name
+	Processes    []Process    // [process.NAME], in file order; none: there is only the command
 	Health       Health
 	Resources    Resources
 	Unit         []Directive // [unit], in file order

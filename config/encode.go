@@ -27,6 +27,7 @@ func Encode(c *Container) ([]byte, error) {
 	for _, t := range c.Templates {
 		w.template(t)
 	}
+	w.credentials(c.Credentials)
 	for _, p := range c.Processes {
 		w.processTable(p)
 	}
@@ -182,6 +183,17 @@ func (w *encoder) template(t Template) {
 	}
 	if t.Owner != nil {
 		w.text("owner", fmt.Sprintf("%d:%d", t.Owner.UID, t.Owner.GID))
+	}
+}
+
+func (w *encoder) credentials(all []Credential) {
+	w.table("credentials")
+	for _, c := range all {
+		name := c.Name
+		if strings.Contains(name, ".") {
+			name = quote(name)
+		}
+		w.key(name, "{ "+string(c.From)+" = "+quote(c.Value)+" }")
 	}
 }
 

@@ -75,6 +75,7 @@ var schema = [...]keySpec{ //nolint:gochecknoglobals // a table
 	{"install", "wanted_by", func(b *builder, e *entry) { b.c.Install.WantedBy = b.unitNames(e) }},
 	{"install", "required_by", func(b *builder, e *entry) { b.c.Install.RequiredBy = b.unitNames(e) }},
 	{"environment", anyKey, (*builder).environment},
+	{"credentials", anyKey, (*builder).credential},
 	{"unit", anyKey, (*builder).unitDirective},
 	{"service", anyKey, (*builder).serviceDirective},
 	{"process", anyKey, (*builder).process},
@@ -86,7 +87,7 @@ const anyKey = "*"
 // knownTable says whether the keys of a top-level table are entries of their own.
 func knownTable(name string) bool {
 	switch name {
-	case "network", "health", "resources", "install", "environment", "unit", "service", "process":
+	case "network", "health", "resources", "install", "environment", "credentials", "unit", "service", "process":
 		return true
 	}
 	return false
@@ -212,6 +213,7 @@ func (b *builder) checkWhole(entries []*entry) {
 	b.checkResources(entries)
 	b.checkAutologin(entries)
 	b.checkProcesses(entries)
+	b.checkCredentials(entries)
 	b.sortEnvironment()
 }
 

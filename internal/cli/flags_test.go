@@ -130,7 +130,7 @@ func fullFlags(envFile string) []string {
 		"--cpu-quota=50%", "--cpu-weight=5", "--cpus=0-1", "--tasks-max=99", "--io-weight=7",
 		"--io-read-bandwidth-max=/dev/vda 10M", "--io-read-bandwidth-max=/srv 1M", "--io-write-bandwidth-max=/dev/vda 10M",
 		"--io-read-iops-max=/dev/vda 100", "--io-write-iops-max=/dev/vda 1K", "--disk-max=10G",
-		"--unit=After=x.service", "--service=Restart=on-failure", "--wanted-by=a.target", "--required-by=b.target",
+		"--load-credential=pw:/etc/pw", "--load-credential-encrypted=key:/etc/key", "--unit=After=x.service", "--service=Restart=on-failure", "--wanted-by=a.target", "--required-by=b.target",
 		"img:1,img:2", "cmd", "-v", "arg"}
 }
 
@@ -153,7 +153,7 @@ func assertManualHas(t *testing.T, c *config.Container) {
 			t.Errorf("no section [%s]", key)
 		case !isTable && key != "mount" && !strings.Contains(string(page), ".BI "+key+" "):
 			t.Errorf("no key %s", key)
-		case key == "environment" || key == "unit" || key == "service":
+		case key == "environment" || key == "credentials" || key == "unit" || key == "service":
 			section = nil // the keys are the user's
 		}
 		for inner := range section {
