@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -208,6 +209,22 @@ func TestCredentialsOfRun(t *testing.T) {
 			systemctl restart cocker@made && [ "$(cocker exec made sh -c 'cat $CREDENTIALS_DIRECTORY/late')" = s3cr1t-file ]`)
 		if r := h.Run(t, `cocker run --rm --load-credential f:/srv/secrets/none demo true`); r.ExitCode == 0 || !strings.Contains(r.Stderr, "credential f: open /srv/secrets/none") {
 			t.Errorf("a file that is not there: %+v", r)
+		}
+	})
+}
+
+// Of several processes they are for the user of main, and not for another one's.
+func TestCredentialsOfProcesses(t *testing.T) {
+	onCleanHost(t, func(t *testing.T, h *host.Host) {
+		const look = `command = ["sh", "-c", "{ id -u; cat $CREDENTIALS_DIRECTORY/own; ls $CREDENTIALS_DIRECTORY; } >/tmp/$0 2>&1; touch /tmp/$0.ready; trap 'exit 0' TERM; sleep 100000 & wait", "%s"]` + "\n"
+		startSecret(t, h, "cred", "image = 'demo'\nnetwork.mode = 'none'\nuser = '1002'\n[credentials]\nown = { set = \"s3cr1t\\n\" }\n"+
+			"[process.main]\nuser = '1000'\n"+fmt.Sprintf(look, "main")+"[process.other]\nuser = '1001'\n"+fmt.Sprintf(look, "other"))
+		h.WaitFor(t, eventually, "the processes", `cd "/proc/$(systemctl show -P MainPID cocker@cred)/root/tmp" && [ -e main.ready ] && [ -e other.ready ]`)
+		if got := inside(t, h, "cred", "cat /tmp/main"); got != "1000\ns3cr1t\nown" {
+			t.Errorf("main: %q", got)
+		}
+		if got := inside(t, h, "cred", "cat /tmp/other"); strings.Contains(got, "s3cr1t") || strings.Contains(got, "own\n") || strings.Count(got, "Permission denied") != 2 {
+			t.Errorf("the other: %q", got)
 		}
 	})
 }
