@@ -7,7 +7,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 
 PROGRAMS := cocker cocker-generator cocker-launch cocker-init cocker-dns
 UNITS    := $(wildcard units/*.service units/*.slice units/*.target units/*.timer)
-MANPAGES := $(wildcard docs/man/*.1 docs/man/*.5 docs/man/*.8)
+MANPAGES := $(wildcard docs/man/*.1 docs/man/*.5 docs/man/*.7 docs/man/*.8)
 
 bindir        := $(DESTDIR)$(PREFIX)/bin
 libexecdir    := $(DESTDIR)$(PREFIX)/libexec/cocker

@@ -75,7 +75,8 @@ type Container struct {
 	Pod          string // the pod whose network, UTS and IPC namespaces it shares; "": none
 	Mounts       []Mount
 	Templates    []Template
-	Processes    []Process // [process.NAME], in file order; none: there is only the command
+	Credentials  []Credential // [credentials], sorted by name
+	Processes    []Process    // [process.NAME], in file order; none: there is only the command
 	Health       Health
 	Security     Security
 	Sysctls      []Sysctl // sorted by name

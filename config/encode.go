@@ -27,6 +27,7 @@ func Encode(c *Container) ([]byte, error) {
 	for _, t := range c.Templates {
 		w.template(t)
 	}
+	w.credentials(c.Credentials)
 	for _, p := range c.Processes {
 		w.processTable(p)
 	}
@@ -236,6 +237,17 @@ func (w *encoder) mode(mode uint32) {
 func (w *encoder) owner(o *Owner) {
 	if o != nil {
 		w.text("owner", fmt.Sprintf("%d:%d", o.UID, o.GID))
+	}
+}
+
+func (w *encoder) credentials(all []Credential) {
+	w.table("credentials")
+	for _, c := range all {
+		name := c.Name
+		if strings.Contains(name, ".") {
+			name = quote(name)
+		}
+		w.key(name, "{ "+string(c.From)+" = "+quote(c.Value)+" }")
 	}
 }
 

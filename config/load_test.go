@@ -79,6 +79,17 @@ owner = "33"
 host_source = "/srv/b.tpl"
 target = "/run/b"
 
+[credentials]
+z = { set = "a\nb\u0000\"%i\"" }
+"tls.key" = { load = "/etc/a%i" }
+host = { load = "host.name" }
+db = { encrypted = "/etc/db.cred" }
+[credentials.own]
+set_encrypted = """
+AA+/
+  Bb==
+"""
+
 [resources]
 memory_max = "512M"
 memory_high = 1048576
@@ -179,6 +190,10 @@ func fullContainer() *Container {
 				Credentials: []TemplateValue{{"PW", "db-password"}},
 			},
 			{HostSource: "/srv/b.tpl", Target: "/run/b"},
+		},
+		Credentials: []Credential{
+			{"db", CredentialEncrypted, "/etc/db.cred"}, {"host", CredentialLoad, "host.name"}, {"own", CredentialSetEncrypted, "AA+/Bb=="},
+			{"tls.key", CredentialLoad, "/etc/a%i"}, {"z", CredentialSet, "a\nb\x00\"%i\""},
 		},
 		Resources: Resources{
 			MemoryMax: "512M", MemoryHigh: "1048576", CPUQuota: "50%", CPUWeight: 200,

@@ -48,6 +48,9 @@ func schemaKeys(t *testing.T) map[string]bool {
 			keys[table+"."+key] = true
 		}
 	}
+	for _, key := range credentialKeys {
+		keys["credentials."+key] = true
+	}
 	for _, k := range processKeys {
 		keys["process."+k.key] = true
 	}

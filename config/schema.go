@@ -87,6 +87,7 @@ var schema = [...]keySpec{ //nolint:gochecknoglobals // a table
 	{"install", "wanted_by", func(b *builder, e *entry) { b.c.Install.WantedBy = b.unitNames(e) }},
 	{"install", "required_by", func(b *builder, e *entry) { b.c.Install.RequiredBy = b.unitNames(e) }},
 	{"environment", anyKey, (*builder).environment},
+	{"credentials", anyKey, (*builder).credential},
 	{"sysctls", anyKey, (*builder).sysctl},
 	{"unit", anyKey, (*builder).unitDirective},
 	{"service", anyKey, (*builder).serviceDirective},
@@ -99,7 +100,7 @@ const anyKey = "*"
 // knownTable says whether the keys of a top-level table are entries of their own.
 func knownTable(name string) bool {
 	switch name {
-	case "network", "health", "resources", "install", "environment", "security", "sysctls", "unit", "service", "process":
+	case "network", "health", "resources", "install", "environment", "credentials", "security", "sysctls", "unit", "service", "process":
 		return true
 	}
 	return false
@@ -226,6 +227,7 @@ func (b *builder) checkWhole(entries []*entry) {
 	b.checkAutologin(entries)
 	b.checkSecurity(entries)
 	b.checkProcesses(entries)
+	b.checkCredentials(entries)
 	b.sortEnvironment()
 }
 

@@ -20,6 +20,8 @@ type source struct {
 	file  string
 	text  string
 	lines map[string]int
+
+	readable bool // by everybody
 }
 
 // entry is one key of the schema's depth: a top-level key, or a key of one of
@@ -76,7 +78,7 @@ func readFile(path string) (*source, error) {
 	if err != nil {
 		return nil, &Problem{File: path, Text: "read: " + err.Error()}
 	}
-	return &source{file: path, text: text}, nil
+	return &source{file: path, text: text, readable: info.Mode&syscall.S_IROTH != 0}, nil
 }
 
 // readText reads up to size bytes; a file that grows meanwhile is cut, one that

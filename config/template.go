@@ -27,7 +27,7 @@ func (b *builder) template(e *entry, i int, table map[string]any) {
 		case "values":
 			t.Values = b.templateValues(e, v, i, key, b.value)
 		case "credentials":
-			t.Credentials = b.templateValues(e, v, i, key, b.credential)
+			t.Credentials = b.templateValues(e, v, i, key, b.credentialName)
 		case "mode":
 			t.Mode = b.templateMode(e, v, i)
 		case "owner":
@@ -135,15 +135,15 @@ func (b *builder) value(e *entry, v any, rest ...any) (string, bool) {
 	return b.text(e, v, rest...)
 }
 
-// credential is the name of one. systemd takes any name of a file (systemd.exec(5));
+// credentialName is the name of one. systemd takes any name of a file (systemd.exec(5));
 // a path would lead out of the directory of the credentials (CVE-2026-33945).
-func (b *builder) credential(e *entry, v any, rest ...any) (string, bool) {
+func (b *builder) credentialName(e *entry, v any, rest ...any) (string, bool) {
 	s, ok := b.plain(e, v, rest...)
 	if !ok {
 		return "", false
 	}
 	if s == "." || s == ".." || s == "" || path.Base(s) != s || len(s) > 255 || strings.Contains(s, ":") {
-		b.fail(e, rest, "%q is no name of a credential; it is that of LoadCredential= in [service], without a path", s)
+		b.fail(e, rest, "%q is no name of a credential; it is that of a key of [credentials], or of LoadCredential= in [service], without a path", s)
 		return "", false
 	}
 	return s, true

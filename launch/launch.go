@@ -206,6 +206,11 @@ func (l *launcher) spawn() (err error) {
 		l.plan.Capabilities &^= 1 << unix.CAP_NET_ADMIN
 	}
 	l.plan.Announce = l.announcement()
+	credentials, err := l.credentials()
+	if err != nil {
+		return err
+	}
+	l.plan.Credentials = credentials != nil
 	if l.plan.Terminal { // it is the container's now, like a virtual console
 		if err := unix.Fchown(0, int(l.idBase), int(l.idBase)+rootfs.TTYGroup); err != nil {
 			return fmt.Errorf("give the terminal to the container: %w", err)
@@ -230,7 +235,7 @@ func (l *launcher) spawn() (err error) {
 		return err
 	}
 	defer sockets.close()
-	child, err := spawnInit(l.spec(userns), namespacesOf{l.cloneFlags(), l.shared}, l.plan, sockets, fillIn)
+	child, err := spawnInit(l.spec(userns, credentials), namespacesOf{l.cloneFlags(), l.shared}, l.plan, sockets, fillIn)
 	if err != nil {
 		return err
 	}
@@ -287,7 +292,7 @@ func (l *launcher) sessions() (f forSessions, err error) {
 	return f, err
 }
 
-func (l *launcher) spec(userns int) *rootfs.Spec {
+func (l *launcher) spec(userns int, credentials []rootfs.Credential) *rootfs.Spec {
 	return &rootfs.Spec{
 		Stage:         paths.Stage,
 		LayerRoot:     paths.Layers,
@@ -299,6 +304,7 @@ func (l *launcher) spec(userns int) *rootfs.Spec {
 		Mounts:        l.container.Mounts,
 		VolumeStore:   volumeData{l.container, l.idBase, l.options.Warn},
 		Files:         l.files(),
+		Credentials:   credentials,
 		HostSys:       l.container.HostNetwork(),
 		SharedNetwork: sharedKinds(l.shared)&unix.CLONE_NEWNET != 0,
 		SharedIPC:     l.sharedMemory(),

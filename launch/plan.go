@@ -110,6 +110,9 @@ func environment(c *config.Container, images []*image.Image, terminal bool) []st
 	if c.NotifyReady && len(c.Processes) == 0 || c.Init == config.InitImage { // with several, init sets it for each
 		values["NOTIFY_SOCKET"] = handoff.NotifySocket
 	}
+	if len(c.Credentials) > 0 {
+		values[handoff.CredentialsVariable] = handoff.Credentials
+	}
 	return sortedVariables(values)
 }
 

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -18,7 +17,6 @@ import (
 	"github.com/cocker/cocker/internal/paths"
 	"github.com/cocker/cocker/internal/render"
 	"github.com/cocker/cocker/internal/template"
-	"github.com/cocker/cocker/units"
 )
 
 // Rendered is what became of a template.
@@ -178,11 +176,7 @@ func templateValues(c *config.Container, t *config.Template, address netip.Addr)
 	}
 	var errs []error
 	for _, v := range t.Credentials {
-		path := filepath.Join(credentialsOf(c.Name), v.Value)
-		text, _, err := readHost(path)
-		if errors.Is(err, os.ErrNotExist) {
-			err = fmt.Errorf("the unit has no credential %q now; set LoadCredential= in [service], which counts from the next start after a daemon-reload", v.Value)
-		}
+		text, err := credentialText(c, v.Value)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("template of %s, ${%s}: %w", t.Target, v.Key, err))
 			continue
@@ -191,16 +185,6 @@ func templateValues(c *config.Container, t *config.Template, address netip.Addr)
 		values[v.Key] = []byte(strings.TrimSuffix(string(text), "\n"))
 	}
 	return values, errors.Join(errs...)
-}
-
-// credentialsOf is where systemd keeps the credentials of a container's unit while it runs
-// (systemd.exec(5), "Credentials"; for others than the unit's own processes it is the
-// directory below /run, which only root can read).
-func credentialsOf(container string) string {
-	if dir := os.Getenv("CREDENTIALS_DIRECTORY"); dir != "" {
-		return dir
-	}
-	return filepath.Join("/run/credentials", units.Service(container))
 }
 
 // readHost reads a file of the host that the container's file names.

@@ -62,7 +62,10 @@ func assembleAndClone(spec *rootfs.Spec, namespaces namespacesOf, plan *handoff.
 	if err := enterShared(namespaces.shared); err != nil {
 		return nil, err
 	}
-	notes, err := rootfs.Assemble(spec)
+	notes, credentials, err := rootfs.Assemble(spec)
+	if credentials >= 0 {
+		defer unix.Close(credentials)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +84,8 @@ func assembleAndClone(spec *rootfs.Spec, namespaces namespacesOf, plan *handoff.
 	// A descriptor of -1 stays closed.
 	const closed = ^uintptr(0)
 	files := []uintptr{0, 1, 2, handoff.ChannelFD: theirs.Fd(), handoff.NotifyFD: uintptr(notify),
-		handoff.ControlFD: uintptr(sessions.control), handoff.RescueFD: uintptr(sessions.rescue), handoff.CgroupFD: uintptr(sessions.cgroup)}
+		handoff.ControlFD: uintptr(sessions.control), handoff.RescueFD: uintptr(sessions.rescue), handoff.CgroupFD: uintptr(sessions.cgroup),
+		handoff.CredentialsFD: uintptr(credentials)}
 	for i, fd := range sessions.processes {
 		for len(files) < handoff.ProcessesFD+i {
 			files = append(files, closed)

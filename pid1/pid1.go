@@ -65,7 +65,7 @@ func Run() int {
 // capabilities over its namespaces can, phase by phase, and becomes the second
 // stage, or the command if that shall be PID 1.
 func complete(plan *handoff.Plan, channel *handoff.Init) (status int, err error) {
-	for _, phase := range []func(*handoff.Plan) error{dieWithCaller, ownKeyring, noNewPrivileges, completeRoot, configureNamespaces, setSysctls, protectKernel} {
+	for _, phase := range []func(*handoff.Plan) error{dieWithCaller, ownKeyring, noNewPrivileges, completeRoot, giveCredentials, configureNamespaces, setSysctls, protectKernel} {
 		if err := phase(plan); err != nil {
 			return exitFailed, err
 		}

@@ -19,11 +19,12 @@ type File struct {
 	Update func(old []byte) []byte // see Root.UpdateFile
 }
 
-// fill mounts and writes everything that comes on top of the overlay.
-func fill(spec *Spec, devices []hostDevice) ([]Note, error) {
+// fill mounts and writes everything that comes on top of the overlay. credentials is as
+// Assemble has it.
+func fill(spec *Spec, devices []hostDevice) (notes []Note, credentials int, err error) {
 	root, err := OpenRoot(handoff.StageRoot[1:])
 	if err != nil {
-		return nil, err
+		return nil, -1, err
 	}
 	defer root.Close()
 	// The files come before the user's mounts: an image could lead one of them into
@@ -31,14 +32,20 @@ func fill(spec *Spec, devices []hostDevice) ([]Note, error) {
 	// /etc/hosts is to be what the container sees.
 	for _, step := range []func(*Root, *Spec) error{kernelDirectories, withDevices(devices), mountRun, writeFiles, prepareReadOnly} {
 		if err := step(root, spec); err != nil {
-			return nil, err
+			return nil, -1, err
 		}
 	}
-	volumes, err := openVolumes(root, spec)
-	if err != nil {
-		return nil, err
+	if credentials, err = mountCredentials(root, spec); err != nil {
+		return nil, -1, err
 	}
-	return mountAll(root, spec, volumes)
+	volumes, err := openVolumes(root, spec)
+	if err == nil {
+		notes, err = mountAll(root, spec, volumes)
+	}
+	if err != nil && credentials >= 0 {
+		_ = unix.Close(credentials)
+	}
+	return notes, credentials, err
 }
 
 // kernelDirectories makes sure that /proc and /sys are directories; cocker-init

@@ -31,11 +31,12 @@ type Spec struct {
 	Mounts        []config.Mount
 	VolumeStore   VolumeStore // where the data of volumes is
 	Files         []File
-	HostSys       bool   // bind the host's /sys: with the host's network a new sysfs is refused
-	SharedNetwork bool   // mount the sysfs of the thread's network namespace: only who owns that may
-	SharedIPC     string // a pod's /dev/shm, and mount the message queues of the thread's IPC namespace; "": there is no pod
-	NotifySocket  string // the host's socket to show at handoff.NotifySocket; "": none
-	Terminal      string // the terminal to show at /dev/console; "": none
+	Credentials   []Credential // at handoff.Credentials; nil: there is no such directory
+	HostSys       bool         // bind the host's /sys: with the host's network a new sysfs is refused
+	SharedNetwork bool         // mount the sysfs of the thread's network namespace: only who owns that may
+	SharedIPC     string       // a pod's /dev/shm, and mount the message queues of the thread's IPC namespace; "": there is no pod
+	NotifySocket  string       // the host's socket to show at handoff.NotifySocket; "": none
+	Terminal      string       // the terminal to show at /dev/console; "": none
 	Devices       []config.Device
 	AllDevices    bool   // of the host
 	WritableSys   bool   // with HostSys or SharedNetwork: /sys is not read-only
@@ -71,28 +72,29 @@ type Note string
 // The program that is started from the thread inherits all of it; because its
 // user namespace is a less privileged one, the mounts are locked for it
 // (mount_namespaces(7)): the container can neither undo nor loosen them.
-func Assemble(spec *Spec) ([]Note, error) {
+//
+// credentials is a descriptor through which their owner can be set; -1: there are none.
+func Assemble(spec *Spec) (notes []Note, credentials int, err error) {
 	spec = withScratch(spec)
 	devices, err := hostDevices(spec)
 	if err != nil {
-		return nil, err
+		return nil, -1, err
 	}
 	if err := leaveHost(); err != nil {
-		return nil, err
+		return nil, -1, err
 	}
 	stage, err := newStage(spec)
 	if err != nil {
-		return nil, err
+		return nil, -1, err
 	}
 	defer unix.Close(stage)
 	if err := mountOverlay(spec); err != nil {
-		return nil, err
+		return nil, -1, err
 	}
-	notes, err := fill(spec, devices)
-	if err != nil {
-		return nil, err
+	if notes, credentials, err = fill(spec, devices); err != nil {
+		return nil, -1, err
 	}
-	return notes, linux.EnterRoot(stage)
+	return notes, credentials, linux.EnterRoot(stage)
 }
 
 // leaveHost gives the thread a mount namespace of its own. Private, not slave: a

@@ -1,6 +1,7 @@
 package scope
 
 import (
+	"encoding/base64"
 	"fmt"
 	"math"
 	"net/netip"
@@ -214,4 +215,25 @@ func condition(key, value string) ([]sd.Property, error) {
 	value, trigger := strings.CutPrefix(value, "|")
 	value, negate := strings.CutPrefix(value, "!")
 	return one(property, []conditionEntry{{key, trigger, negate, value}}), nil
+}
+
+// loadCredential is "ID[:PATH]": systemd.exec(5).
+func loadCredential(key, value string) ([]sd.Property, error) {
+	id, path, found := strings.Cut(value, ":")
+	if !found {
+		path = id
+	}
+	type credential struct{ ID, Path string }
+	return one(key, []credential{{id, path}}), nil
+}
+
+// encryptedCredential is "ID:BASE64", which travels as bytes.
+func encryptedCredential(key, value string) ([]sd.Property, error) {
+	id, text, _ := strings.Cut(value, ":")
+	data, err := base64.StdEncoding.DecodeString(text)
+	type credential struct {
+		ID    string
+		Value []byte
+	}
+	return one(key, []credential{{id, data}}), err
 }

@@ -14,6 +14,8 @@ var (
 	ErrNoSystemd = errors.New("systemd is not running: cocker needs it as PID 1 of this host (see sd_booted(3))")
 	// ErrNotFound means that systemd knows no such unit.
 	ErrNotFound = errors.New("no such unit")
+	// ErrDenied means that polkit, or systemd without it, does not let the caller do it.
+	ErrDenied = errors.New("not allowed")
 	// ErrExists means that a unit of that name is loaded already.
 	ErrExists = errors.New("unit exists")
 )
@@ -66,6 +68,9 @@ func translate(err error) error {
 		return fmt.Errorf("%w: %s", ErrNotFound, text)
 	case "org.freedesktop.systemd1.UnitExists":
 		return fmt.Errorf("%w: %s", ErrExists, text)
+	// The second one where somebody could be asked for a password, who is not there.
+	case "org.freedesktop.DBus.Error.AccessDenied", "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired":
+		return fmt.Errorf("%w: %s", ErrDenied, text)
 	}
 	return errors.New(text)
 }

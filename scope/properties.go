@@ -168,6 +168,8 @@ func serviceRules() []rule {
 		{"Service", onlyService, words, `Environment PassEnvironment UnsetEnvironment RuntimeDirectory StateDirectory
 			CacheDirectory LogsDirectory ConfigurationDirectory`},
 		{"Service", onlyService, environmentFile, `EnvironmentFile`},
+		{"Service", onlyService, loadCredential, `LoadCredential LoadCredentialEncrypted`},
+		{"Service", onlyService, encryptedCredential, `SetCredentialEncrypted`},
 		{"Service", onlyService, octal, `UMask RuntimeDirectoryMode StateDirectoryMode CacheDirectoryMode
 			LogsDirectoryMode ConfigurationDirectoryMode`},
 		{"Service", onlyService, cpus, `CPUAffinity`},

@@ -14,7 +14,7 @@ import (
 
 // Every manual page is free of what man(1) or mandoc(1) warn of, where they are.
 func TestManualPagesAreSound(t *testing.T) {
-	pages, err := filepath.Glob("../docs/man/*.[158]")
+	pages, err := filepath.Glob("../docs/man/*.[1578]")
 	if err != nil || len(pages) < 20 {
 		t.Fatalf("%d pages, %v", len(pages), err)
 	}
@@ -52,7 +52,7 @@ func checkPage(t *testing.T, checker []string, page string) {
 
 // What a page, the README or an example refers to exists.
 func TestManualPagesReferToPagesThatExist(t *testing.T) {
-	texts, _ := filepath.Glob("../docs/man/*.[158]")
+	texts, _ := filepath.Glob("../docs/man/*.[1578]")
 	for _, pattern := range []string{"../README.md", "../examples/*/README.md", "../docs/*.md", "../units/*.service"} {
 		more, err := filepath.Glob(pattern)
 		if err != nil || len(more) == 0 {
@@ -60,7 +60,7 @@ func TestManualPagesReferToPagesThatExist(t *testing.T) {
 		}
 		texts = append(texts, more...)
 	}
-	reference := regexp.MustCompile(`\b(cocker[a-z.-]*)(?:\\fP)? ?\(([158])\)`)
+	reference := regexp.MustCompile(`\b(cocker[a-z.-]*)(?:\\fP)? ?\(([1578])\)`)
 	for _, file := range texts {
 		text, err := os.ReadFile(file)
 		if err != nil {

@@ -33,6 +33,10 @@ var rows = [...]row{ //nolint:gochecknoglobals // a table, never written
 	{"Unit", "RequiresMountsFor", bindSources},
 	{"Unit", "RequiresMountsFor", limitedPaths},
 	{"Unit", "RequiresMountsFor", templateFiles},
+	{"Unit", "RequiresMountsFor", credentialFiles},
+	{"Service", "LoadCredential", credentials(config.CredentialLoad)},
+	{"Service", "LoadCredentialEncrypted", credentials(config.CredentialEncrypted)},
+	{"Service", "SetCredentialEncrypted", credentials(config.CredentialSetEncrypted)},
 	{"Service", "KillSignal", killSignal},
 	{"Service", "TimeoutStartSec", whereBooted("5min")},
 	{"Service", "TimeoutStopSec", whereBooted("2min")},
@@ -143,6 +147,28 @@ func templateFiles(c *config.Container) []string {
 			if word := Word(file); file != "" && !slices.Contains(files, word) {
 				files = append(files, word)
 			}
+		}
+	}
+	return files
+}
+
+// credentials are those from one source: NAME:PATH, up to the end of the line, and the
+// path with specifiers. What is set in the clear is for the launcher, see config.Credential.
+func credentials(from config.CredentialSource) func(*config.Container) []string {
+	return func(c *config.Container) (values []string) {
+		for _, credential := range c.Credentials {
+			if credential.From == from {
+				values = append(values, credential.Name+":"+Literal(credential.Value))
+			}
+		}
+		return values
+	}
+}
+
+func credentialFiles(c *config.Container) (files []string) {
+	for _, credential := range c.Credentials {
+		if strings.HasPrefix(credential.Value, "/") && (credential.From == config.CredentialLoad || credential.From == config.CredentialEncrypted) {
+			files = append(files, Word(credential.Value))
 		}
 	}
 	return files

@@ -164,14 +164,3 @@ func report(w io.Writer, command *cobra.Command, err error) int {
 	}
 	return exitFailure
 }
-
-// asRoot makes a command say at once that it is root's.
-func asRoot(c *cobra.Command) *cobra.Command {
-	c.PreRunE = func(*cobra.Command, []string) error {
-		if os.Geteuid() != 0 {
-			return errors.New("only root may do this; use sudo or a root shell")
-		}
-		return nil
-	}
-	return c
-}

@@ -54,7 +54,8 @@ belongs to the caller, and loses set-user-ID bits and file capabilities. --archi
 keeps these, and owners as numbers, also of directories that are there; let only
 root enter DESTINATION then. In a container, numbers that it does not have become
 nobody's. Modes, times, hard links, holes and the extended attributes of users
-are kept. Sockets are left out, and devices, but in a tar on the standard output.
+are kept. Sockets and credentials are left out, and devices, but in a tar on the
+standard output.
 
 Cp can do what the container's root can do: it cannot write to what is mounted
 read-only, nor read or write what only the host's users may in a bind mount. A

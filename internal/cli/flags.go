@@ -124,6 +124,12 @@ func resourceFlags() []containerFlag {
 
 func unitFlags() []containerFlag {
 	return []containerFlag{
+		{"load-credential", "", "NAME[:PATH]", "show a file of the host, or its credential of that name, as a credential (LoadCredential=)", func(c *config.Container, v string) error {
+			return addCredential(c, config.CredentialLoad, v)
+		}},
+		{"load-credential-encrypted", "", "NAME[:PATH]", "the same for what systemd-creds(1) has encrypted", func(c *config.Container, v string) error {
+			return addCredential(c, config.CredentialEncrypted, v)
+		}},
 		{"unit", "", "KEY=VALUE", "a directive of systemd.unit(5)", func(c *config.Container, v string) error { return addDirective(&c.Unit, v) }},
 		{"service", "", "KEY=VALUE", "a directive of systemd.service(5) and the pages it names", func(c *config.Container, v string) error { return addDirective(&c.Service, v) }},
 	}
@@ -317,6 +323,24 @@ func addBind(c *config.Container, v string) error {
 		}
 	}
 	return appendMount(c, m)
+}
+
+// addCredential takes no value: everybody can read the command line of a process.
+func addCredential(c *config.Container, from config.CredentialSource, v string) error {
+	name, path, given := strings.Cut(v, ":")
+	if !given {
+		path = name
+	}
+	if strings.HasPrefix(path, "./") || strings.HasPrefix(path, "../") {
+		absolute, err := filepath.Abs(path)
+		if err != nil {
+			return err
+		}
+		path = absolute
+	}
+	c.Credentials = slices.DeleteFunc(c.Credentials, func(o config.Credential) bool { return o.Name == name })
+	c.Credentials = append(c.Credentials, config.Credential{Name: name, From: from, Value: path})
+	return nil
 }
 
 func setBindOption(m *config.Mount, option string) error {

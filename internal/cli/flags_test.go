@@ -132,7 +132,7 @@ func fullFlags(envFile string) []string {
 		"--io-read-iops-max=/dev/vda 100", "--io-write-iops-max=/dev/vda 1K", "--disk-max=10G", "--resource-view",
 		"--cap-add=net_admin", "--cap-drop=CAP_NET_RAW", "--read-only", "--private-users=true", "--privileged", "--apparmor-profile=p",
 		"--selinux-label=a:b:c", "--selinux-mount-label=a:b:c", "--device=/dev/fuse", "--sysctl=net.core.somaxconn=1",
-		"--unit=After=x.service", "--service=Restart=on-failure", "--wanted-by=a.target", "--required-by=b.target",
+		"--load-credential=pw:/etc/pw", "--load-credential-encrypted=key:/etc/key", "--unit=After=x.service", "--service=Restart=on-failure", "--wanted-by=a.target", "--required-by=b.target",
 		"img:1,img:2", "cmd", "-v", "arg"}
 }
 
@@ -155,7 +155,7 @@ func assertManualHas(t *testing.T, c *config.Container) {
 			t.Errorf("no section [%s]", key)
 		case !isTable && key != "mount" && key != "device" && !strings.Contains(string(page), ".BI "+key+" "):
 			t.Errorf("no key %s", key)
-		case key == "environment" || key == "sysctls" || key == "unit" || key == "service":
+		case key == "environment" || key == "credentials" || key == "sysctls" || key == "unit" || key == "service":
 			section = nil // the keys are the user's
 		}
 		for inner := range section {

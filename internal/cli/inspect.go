@@ -166,6 +166,12 @@ func withoutSecrets(c *config.Container) *config.Container {
 			own.Service[i].Value = name + ":(not shown)"
 		}
 	}
+	own.Credentials = slices.Clone(c.Credentials)
+	for i, d := range own.Credentials {
+		if d.From == config.CredentialSet {
+			own.Credentials[i].Value = "(not shown)"
+		}
+	}
 	return &own
 }
 

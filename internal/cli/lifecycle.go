@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -19,21 +20,22 @@ import (
 )
 
 func startCommand(s *streams) *cobra.Command {
-	return asRoot(&cobra.Command{
+	return &cobra.Command{
 		Use:     "start NAME...",
 		Aliases: []string{"boot"},
 		Short:   "Start containers and wait until they run",
 		Long: `Start is "systemctl start cocker@NAME" that waits until the container is
-ready, and says what the reason was when it did not start.`,
+ready, and says what the reason was when it did not start. Who is not root needs
+the administrator's permission, as for stop and restart: cocker-polkit(7).`,
 		Example:           "  cocker start web db",
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeContainers,
-		RunE:              func(c *cobra.Command, names []string) error { return s.forEach(c, names, start) },
-	})
+		RunE:              s.lifecycle(start, (*scope.Manager).Start),
+	}
 }
 
 func stopCommand(s *streams) *cobra.Command {
-	return asRoot(&cobra.Command{
+	return &cobra.Command{
 		Use:     "stop NAME...",
 		Aliases: []string{"shutdown"},
 		Short:   "Stop containers and wait until they have ended",
@@ -43,20 +45,30 @@ still being pulled for it, that is given up.`,
 		Example:           "  cocker stop web db",
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeContainers,
-		RunE:              func(c *cobra.Command, names []string) error { return s.forEach(c, names, stop) },
-	})
+		RunE:              s.lifecycle(stop, (*scope.Manager).Stop),
+	}
 }
 
 func restartCommand(s *streams) *cobra.Command {
-	return asRoot(&cobra.Command{
+	return &cobra.Command{
 		Use:               "restart NAME...",
 		Aliases:           []string{"reboot"},
 		Short:             "Stop containers, start them again and wait until they run",
 		Example:           "  cocker restart web",
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeContainers,
-		RunE:              func(c *cobra.Command, names []string) error { return s.forEach(c, names, restart) },
-	})
+		RunE:              s.lifecycle(restart, (*scope.Manager).Restart),
+	}
+}
+
+// lifecycle is what does a verb for root or, as far as systemd lets them, for others.
+func (s *streams) lifecycle(ofRoot func(context.Context, *scope.Manager, string) error, ofOthers func(*scope.Manager, context.Context, string) error) func(*cobra.Command, []string) error {
+	return func(c *cobra.Command, names []string) error {
+		if os.Geteuid() == 0 {
+			return s.forEach(c, names, ofRoot)
+		}
+		return s.forPermitted(c, names, func(ctx context.Context, m *scope.Manager, unit string) error { return ofOthers(m, ctx, unit) })
+	}
 }
 
 func killCommand(s *streams) *cobra.Command {

@@ -21,6 +21,8 @@ const (
 	RescueFD  = 6 // the host's busybox, for sessions without a shell; only with Plan.Rescue
 	CgroupFD  = 7 // the container's cgroup, for those that machined asks for; only with Plan.Sessions
 
+	CredentialsFD = 8 // the directory of Credentials, on a mount that can be written; only with Plan.Credentials
+
 	// Only with Plan.Processes: the socket that listens for what "cocker process" and
 	// "cocker ps" ask, and ProcessFDs for each process, in the order of the plan.
 	ProcessesFD    = 10
@@ -36,6 +38,13 @@ const (
 // NotifySocket is the path in the container of the socket for sd_notify(3), as
 // the container interface of systemd names it.
 const NotifySocket = "/run/host/notify"
+
+// Credentials is the path in the container of the directory of its credentials, as
+// systemd-nspawn has it. An init of systemd's finds it by its environment variable.
+const (
+	Credentials         = "/run/host/credentials"
+	CredentialsVariable = "CREDENTIALS_DIRECTORY"
+)
 
 // Where machined looks for a container's system bus: by the old name of /run, which
 // init makes a link where an image has none.
@@ -69,6 +78,7 @@ type Plan struct {
 	Shared        bool // host name, System V IPC and message queues are a pod's, and /dev/mqueue is there already
 	ForwardNotify bool // init passes on what the command sends to NotifySocket
 	Sessions      bool // init takes requests for sessions
+	Credentials   bool // there are some, for the user of the command
 	Rescue        bool // there is a shell for images without one
 
 	OwnUsers   bool     // the user namespace is the container's own

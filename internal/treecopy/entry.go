@@ -22,9 +22,19 @@ var kernels = []int64{
 	0x19800202, // mqueue
 }
 
-func isKernels(fd int) bool {
+func isKernels(fd int) bool { return slices.Contains(kernels, typeOf(fd)) }
+
+// isSecret tells the file system of a container's credentials, which no copy is given:
+// that it is in memory only is what they rely on.
+func isSecret(fd int) bool { return typeOf(fd) == unix.RAMFS_MAGIC }
+
+// typeOf is the type of the file system that fd is open on.
+func typeOf(fd int) int64 {
 	var st unix.Statfs_t
-	return unix.Fstatfs(fd, &st) == nil && slices.Contains(kernels, int64(st.Type))
+	if unix.Fstatfs(fd, &st) != nil {
+		return 0
+	}
+	return int64(st.Type)
 }
 
 // addAttributes adds the extended attributes that mean something elsewhere, too. A

@@ -40,6 +40,10 @@ func (s *Side) Send(ctx context.Context, w io.Writer, path string, o SendOptions
 		unix.Close(fd)
 		return fmt.Errorf("%q is the kernel's: its files have no content that could be copied", path)
 	}
+	if isSecret(fd) {
+		unix.Close(fd)
+		return fmt.Errorf("%q holds credentials of the container, which are not copied", path)
+	}
 	st, err := stat(fd)
 	if err == nil && kind(&st) == unix.S_IFSOCK {
 		err = errors.New("it is a socket, which cannot be copied")
@@ -83,7 +87,7 @@ func (t *sender) node(fd int, name string, dev uint64, depth int) error {
 	}
 	switch kind(&st) {
 	case unix.S_IFDIR:
-		if uint64(st.Dev) != dev && isKernels(fd) {
+		if uint64(st.Dev) != dev && (isKernels(fd) || isSecret(fd)) {
 			return t.empty(name, &st)
 		}
 		return t.directory(fd, name, &st, depth)
