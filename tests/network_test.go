@@ -2,6 +2,9 @@ package tests
 
 import (
 	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -302,6 +305,35 @@ func TestBothFamilies(t *testing.T) {
 			if got := inside(t, h, tt.container, script); got != tt.want {
 				t.Errorf("%s gets %q from %s, want %q", tt.container, got, tt.address, tt.want)
 			}
+		}
+	})
+}
+
+// The kinds of links that kernels made for one machine, as those of test hosts are, may lack.
+func TestVMNetworkKinds(t *testing.T) {
+	onVirtualHost(t, func(t *testing.T, h *host.Host) {
+		program := filepath.Join(t.TempDir(), "netsetup.test")
+		build := exec.Command("go", "test", "-c", "-o", program, module+"/netsetup")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("build the tests of netsetup: %v\n%s", err, out)
+		}
+		content, err := os.ReadFile(program)
+		if err != nil {
+			t.Fatal(err)
+		}
+		const inside = "/root/netsetup.test"
+		h.WriteFile(t, inside, string(content), 0o755)
+		defer h.MustRun(t, "rm "+inside)
+		kinds := []string{"TestMacvlan", "TestIPvlan", "TestVLAN", "TestForeignBridge"}
+		got := h.MustRun(t, "timeout 120 "+inside+" -test.v -test.run '^("+strings.Join(kinds, "|")+")$' 2>&1")
+		for _, kind := range kinds {
+			if !strings.Contains(got, "--- PASS: "+kind+" ") {
+				t.Errorf("%s has not passed", kind)
+			}
+		}
+		if strings.Contains(got, "SKIP") || t.Failed() {
+			t.Errorf("not all of it was possible:\n%s", got)
 		}
 	})
 }

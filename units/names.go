@@ -24,7 +24,6 @@ const (
 	transientPrefix = "cocker-"
 	networkPrefix   = "cocker-network@"
 	podPrefix       = "cocker-pod@"
-	pruneService    = "cocker-prune.service" // not that of a container "prune"
 	serviceSuffix   = ".service"
 	scopeSuffix     = ".scope"
 )
@@ -37,7 +36,13 @@ func TransientService(name string) string { return transientPrefix + name + serv
 
 // Taken says that the name of a container's transient unit is that of another unit of
 // cocker.
-func Taken(name string) bool { return TransientService(name) == pruneService }
+func Taken(name string) bool { return isOwn(TransientService(name)) }
+
+// isOwn: of all the units of cocker, these alone look like those of containers "prune" and
+// "network-rules".
+func isOwn(unit string) bool {
+	return unit == "cocker-prune.service" || unit == "cocker-network-rules.service"
+}
 
 // Scope is the unit of a container started by "cocker run" in the foreground.
 func Scope(name string) string { return transientPrefix + name + scopeSuffix }
@@ -82,7 +87,7 @@ func ContainerOf(unit string) (name string, ok bool) {
 		return instance(rest, serviceSuffix)
 	}
 	rest, found := strings.CutPrefix(unit, transientPrefix)
-	if !found || unit == pruneService {
+	if !found || isOwn(unit) {
 		return "", false
 	}
 	if name, ok = instance(rest, serviceSuffix); ok {
