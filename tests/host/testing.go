@@ -28,11 +28,6 @@ type Option func(*Config)
 // WithCocker installs cocker, built from the checkout, before the host boots.
 func WithCocker() Option { return func(c *Config) { c.Cocker = true } }
 
-// WithKernel gives the kernel of a virtual machine arguments.
-func WithKernel(arguments ...string) Option {
-	return func(c *Config) { c.Kernel = append(c.Kernel, arguments...) }
-}
-
 // Start boots a host for one test and stops it when the test is over. The test is
 // skipped when it does not run as root; when it fails, the host's journal is shown.
 func Start(t testing.TB, release Release, options ...Option) *Host {
