@@ -185,6 +185,25 @@ func (m *Manager) Reload(ctx context.Context) error {
 	return nil
 }
 
+// Realize gives the kernel the limits that a running unit has since a Reload. systemd 252
+// does so by itself; 257 only when another unit of the slice starts. Whatever property is
+// set makes it do so at once, and Markers= is written to no drop-in: here to what it is.
+func (m *Manager) Realize(ctx context.Context, unit string) error {
+	properties, err := m.conn.GetAllPropertiesContext(ctx, unit)
+	if err != nil {
+		return fmt.Errorf("limits of %s: %w", unit, translate(err))
+	}
+	markers, ok := properties["Markers"].([]string)
+	if !ok {
+		markers = []string{}
+	}
+	same := sd.Property{Name: "Markers", Value: dbus.MakeVariant(markers)}
+	if err := m.conn.SetUnitPropertiesContext(ctx, unit, true, same); err != nil {
+		return fmt.Errorf("limits of %s: %w", unit, translate(err))
+	}
+	return nil
+}
+
 // SetProperties gives a loaded unit other values of directives until it ends, as
 // "systemctl set-property --runtime" does.
 func (m *Manager) SetProperties(ctx context.Context, kind Kind, unit string, directives []Directive) error {

@@ -383,7 +383,7 @@ func apply(command *cobra.Command, s *streams, old, wanted *config.Container, fi
 	if !done.Running {
 		return nil
 	}
-	later, err := limitTransient(command.Context(), old, wanted)
+	later, err := limitRunning(command.Context(), old, wanted)
 	for _, key := range done.Keys {
 		if slices.Contains(later, key) || !changesAtOnce(key, old, wanted) {
 			done.NextStart = append(done.NextStart, key)
@@ -418,10 +418,10 @@ func sameButAliases(a, b []config.Join) bool {
 	})
 }
 
-// limitTransient gives the new limits to the unit of "cocker run", which no generator
-// writes; that of a file has them since the reload. later are keys whose default only a
-// start brings back.
-func limitTransient(ctx context.Context, old, wanted *config.Container) (later []string, err error) {
+// limitRunning gives the new limits to the running unit. That of a file has them since the
+// reload, and only the kernel may not; no generator writes that of "cocker run". later are
+// keys whose default only a start brings back.
+func limitRunning(ctx context.Context, old, wanted *config.Container) (later []string, err error) {
 	m, err := scope.Open(ctx)
 	if errors.Is(err, scope.ErrNoSystemd) {
 		return nil, nil
@@ -434,14 +434,17 @@ func limitTransient(ctx context.Context, old, wanted *config.Container) (later [
 	if err != nil {
 		return nil, err
 	}
+	before, after := limitsOf(old), limitsOf(wanted)
+	if slices.Equal(before, after) {
+		return nil, nil
+	}
 	if u.Name == units.Service(wanted.Name) {
-		return nil, outranked(u, limitsOf(old), limitsOf(wanted))
+		return nil, errors.Join(m.Realize(ctx, u.Name), outranked(u, before, after))
 	}
 	kind := scope.Service
 	if u.Name == units.Scope(wanted.Name) {
 		kind = scope.Scope
 	}
-	before, after := limitsOf(old), limitsOf(wanted)
 	var directives []scope.Directive
 	for _, d := range after {
 		if !slices.Contains(before, d) {
