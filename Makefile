@@ -17,6 +17,7 @@ presetdir     := $(DESTDIR)$(PREFIX)/lib/systemd/system-preset
 tmpfilesdir   := $(DESTDIR)$(PREFIX)/lib/tmpfiles.d
 networkdir    := $(DESTDIR)$(PREFIX)/lib/systemd/network
 nmconfdir     := $(DESTDIR)$(PREFIX)/lib/NetworkManager/conf.d
+firewalldir   := $(DESTDIR)$(PREFIX)/lib/firewalld/zones
 mandir        := $(DESTDIR)$(PREFIX)/share/man
 completions   := bash:bash-completion/completions/cocker zsh:zsh/vendor-completions/_cocker fish:fish/vendor_completions.d/cocker.fish
 
@@ -153,6 +154,7 @@ install: unpackaged $(if $(shell command -v $(GO)),build) ## install below DESTD
 	install -D -m 644 -t $(networkdir) units/network/*.network
 	install -D -m 644 -t $(unitdir)/lxcfs.service.d units/lxcfs.service.d/10-cocker.conf
 	install -D -m 644 -t $(nmconfdir) units/NetworkManager/*.conf
+	install -D -m 644 -t $(firewalldir) units/firewalld/*.xml
 	install -D -m 644 internal/seccomp/default.json $(DESTDIR)$(PREFIX)/share/cocker/seccomp.json
 	@set -e; for c in $(completions); do \
 		file=$(DESTDIR)$(PREFIX)/share/$${c#*:}; \
@@ -168,7 +170,7 @@ uninstall: unpackaged ## remove what install installed
 	rm -f $(foreach u,$(notdir $(UNITS)),$(unitdir)/$(u)) $(presetdir)/80-cocker.preset $(tmpfilesdir)/cocker.conf
 	rm -f $(unitdir)/nftables.service.wants/cocker-network-rules.service
 	rm -f $(unitdir)/lxcfs.service.d/10-cocker.conf
-	rm -f $(networkdir)/00-cocker.network $(nmconfdir)/10-cocker.conf
+	rm -f $(networkdir)/00-cocker.network $(nmconfdir)/10-cocker.conf $(firewalldir)/cocker.xml
 	rm -f $(foreach c,$(completions),$(DESTDIR)$(PREFIX)/share/$(lastword $(subst :, ,$(c))))
 	rm -f $(foreach m,$(notdir $(MANPAGES)),$(mandir)/man$(patsubst .%,%,$(suffix $(m)))/$(m))
 	rm -rf $(libexecdir) $(DESTDIR)$(PREFIX)/share/cocker

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"strings"
 
@@ -15,8 +16,8 @@ import (
 )
 
 // checkForeign finds chains of others that do not let through what containers send to the
-// outside. A packet has to pass the chains of all tables (nft(8), "verdict statement":
-// accept ends one base chain only), so that no rule of ours can help.
+// outside, or ask the name server. A packet has to pass the chains of all tables (nft(8),
+// "verdict statement": accept ends one base chain only), so that no rule of ours can help.
 func checkForeign(n Network) (found []Finding, err error) {
 	conn, err := nftables.New()
 	if err != nil {
@@ -27,10 +28,14 @@ func checkForeign(n Network) (found []Finding, err error) {
 		return nil, fmt.Errorf("list chains: %w", err)
 	}
 	for _, c := range chains {
-		if c.Hooknum == nil || *c.Hooknum != *nftables.ChainHookForward || c.Table.Name == tableName || !concerns(c.Table, n) {
+		if c.Hooknum == nil || c.Table.Name == tableName || !concerns(c.Table, n) {
 			continue
 		}
-		w := walk{conn: conn, table: c.Table, network: n, chains: map[string]bool{}}
+		query := *c.Hooknum == *nftables.ChainHookInput && !n.NoDNS
+		if *c.Hooknum != *nftables.ChainHookForward && !query {
+			continue
+		}
+		w := walk{conn: conn, table: c.Table, network: n, query: query, chains: map[string]bool{}}
 		end, err := w.chain(c.Name)
 		if err != nil {
 			return found, err
@@ -39,7 +44,7 @@ func checkForeign(n Network) (found []Finding, err error) {
 			w.dropping, end = c.Name, drops
 		}
 		if end == drops {
-			found = append(found, droppedBy(c, w.dropping, n))
+			found = append(found, droppedBy(c, w.dropping, n, query))
 		}
 	}
 	return found, nil
@@ -57,14 +62,15 @@ func concerns(t *nftables.Table, n Network) bool {
 	return false
 }
 
-// walk follows a new connection from a container to the outside through the chains of a
-// table. Rules with a condition that cannot be judged from here, such as a port or an
+// walk follows a new connection from a container to the outside, or a query to the name
+// server at the gateway's address, through the chains of a table. Rules with a condition that cannot be judged from here, such as a port or an
 // address of the outside, are passed by: what is asked is what becomes of a connection that
 // nothing special is said about.
 type walk struct {
 	conn     *nftables.Conn
 	table    *nftables.Table
 	network  Network
+	query    bool
 	chains   map[string]bool // that it is in
 	dropping string          // the chain of the rule that drops
 }
@@ -132,7 +138,7 @@ func (w *walk) rule(exprs []expr.Any) (outcome, error) {
 				return goesOn, err
 			}
 		case *expr.Match:
-			if !isNew(e) {
+			if !w.match(e) {
 				return goesOn, nil
 			}
 		default:
@@ -182,7 +188,7 @@ func (w *walk) load(loaded fact, e expr.Any) (fact, bool) {
 		case expr.MetaKeyIIFNAME:
 			return fact{value: interfaceName(w.network.Link)}, !e.SourceRegister
 		case expr.MetaKeyOIFNAME:
-			return fact{value: interfaceName(w.network.Link), out: true}, !e.SourceRegister
+			return fact{value: interfaceName(w.network.Link), out: true}, !e.SourceRegister && !w.query
 		case expr.MetaKeyNFPROTO:
 			family := byte(unix.NFPROTO_IPV4)
 			if !w.network.V4.valid() {
@@ -190,7 +196,7 @@ func (w *walk) load(loaded fact, e expr.Any) (fact, bool) {
 			}
 			return fact{value: []byte{family}}, true
 		case expr.MetaKeyL4PROTO:
-			return fact{value: []byte{unix.IPPROTO_TCP}}, true
+			return fact{value: []byte{w.protocol()}}, true
 		}
 	case *expr.Ct:
 		switch e.Key {
@@ -199,7 +205,13 @@ func (w *walk) load(loaded fact, e expr.Any) (fact, bool) {
 		case expr.CtKeySTATUS: // neither seen before nor sent elsewhere
 			return fact{value: make([]byte, 4)}, true
 		}
+	case *expr.Fib: // "fib daddr type", which has the kernel's RTN_ numbers
+		local := w.query && e.ResultADDRTYPE && e.FlagDADDR && !e.FlagSADDR
+		return fact{value: binary.NativeEndian.AppendUint32(nil, unix.RTN_LOCAL)}, local
 	case *expr.Payload:
+		if e.Base == expr.PayloadBaseTransportHeader && e.Offset == offsetPort && e.Len == 2 {
+			return fact{value: binary.BigEndian.AppendUint16(nil, namesPort)}, w.query
+		}
 		ip4 := e.Base == expr.PayloadBaseNetworkHeader && e.Offset == ipv4.offsets[offsetSource] && e.Len <= ipv4.length
 		return fact{source: w.network.V4.Prefix}, ip4 && w.network.V4.valid() && w.table.Family != nftables.TableFamilyIPv6
 	case *expr.Bitwise:
@@ -266,12 +278,37 @@ func (w *walk) lookup(f fact, e *expr.Lookup) (bool, error) {
 	return e.Invert, nil
 }
 
+// namesPort is that of a name server, RFC 1035 4.2.
+const namesPort = 53
+
 // stateNew and matchState are XT_CONNTRACK_STATE_BIT(IP_CT_NEW) and XT_CONNTRACK_STATE of
 // linux/netfilter/xt_conntrack.h.
 const (
 	xtStateNew   = 1 << 3
 	xtMatchState = 1
+	// XT_ADDRTYPE_INVERT_DEST of linux/netfilter/xt_addrtype.h
+	xtInvertDestination = 1 << 1
 )
+
+func (w *walk) protocol() byte {
+	if w.query {
+		return unix.IPPROTO_UDP
+	}
+	return unix.IPPROTO_TCP
+}
+
+// match judges what iptables-nft has no expression of nftables for.
+func (w *walk) match(m *expr.Match) bool {
+	switch info := m.Info.(type) {
+	case *xt.Udp:
+		return w.query && info.InvFlags == 0 && info.SrcPorts == [2]uint16{0, math.MaxUint16} &&
+			info.DstPorts[0] <= namesPort && namesPort <= info.DstPorts[1]
+	case *xt.AddrTypeV1:
+		local := info.Dest&uint16(xt.AddrTypeLocal) != 0
+		return w.query && info.Source == 0 && local == (info.Flags&xtInvertDestination == 0)
+	}
+	return isNew(m)
+}
 
 // isNew: of the extensions of iptables-nft those say nothing about a connection that begins
 // that compare its state with others.
@@ -285,17 +322,25 @@ func isNew(m *expr.Match) bool {
 
 // droppedBy says how the firewall that a chain is of can be told. Docker and ufw have a
 // place for this, and leave alone what is in it.
-func droppedBy(c *nftables.Chain, dropping string, n Network) Finding {
+func droppedBy(c *nftables.Chain, dropping string, n Network, query bool) Finding {
 	families := map[nftables.TableFamily]string{nftables.TableFamilyINet: "inet", nftables.TableFamilyIPv4: "ip", nftables.TableFamilyIPv6: "ip6"}
 	family := families[c.Table.Family]
 	by := ""
 	if dropping != c.Name {
 		by = ", by a rule of " + dropping + ","
 	}
-	finding := Finding{Problem: fmt.Sprintf("the chain %s of the nft table %s %s, which is not cocker's, drops what is forwarded%s and no rule of it accepts: the containers reach nothing outside",
-		c.Name, family, c.Table.Name, by)}
-	if strings.HasPrefix(c.Table.Name, "firewalld") {
-		finding.Advice = fmt.Sprintf("let firewalld trust %[1]s: firewall-cmd --permanent --zone=trusted --add-interface=%[1]s && firewall-cmd --reload", n.Link)
+	chain := fmt.Sprintf("the chain %s of the nft table %s %s, which is not cocker's, drops", c.Name, family, c.Table.Name)
+	finding := Finding{Problem: fmt.Sprintf("%s what is forwarded%s and no rule of it accepts: the containers reach nothing outside", chain, by)}
+	if query {
+		finding.Problem = fmt.Sprintf("%s queries to cocker's name server%s and no rule of it accepts: the containers resolve no names", chain, by)
+	}
+	switch {
+	case strings.HasPrefix(c.Table.Name, "firewalld"):
+		finding.Advice = fmt.Sprintf("firewalld reads cocker's zone, /usr/lib/firewalld/zones/cocker.xml, when it starts or reloads: firewall-cmd --reload; if it has, it must not have %[1]s in another: firewall-cmd --get-zone-of-interface=%[1]s", n.Link)
+		return finding
+	case query:
+		finding.Advice = fmt.Sprintf("let the firewall that it is of accept what comes from %s to port 53, such as: nft insert rule %s %s %s iifname %[1]s udp dport 53 accept, and the same with tcp; with ufw by \"ufw allow in on %[1]s to any port 53\"",
+			n.Link, family, c.Table.Name, c.Name)
 		return finding
 	}
 	finding.Advice = fmt.Sprintf("let the firewall that it is of accept what comes from and goes to %s, such as: nft insert rule %s %s %s iifname %[1]s accept, and the same with oifname; with Docker in the chain DOCKER-USER, with ufw by \"ufw route allow in on %[1]s\"",

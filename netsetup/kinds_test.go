@@ -259,7 +259,7 @@ func TestResolvePicks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if first.V4.Prefix.Bits() != 24 || first.V6.Prefix.Bits() != 64 || !first.V6.Prefix.Addr().IsPrivate() || first.Link != "shop" {
+	if first.V4.Prefix.Bits() != 24 || first.V6.Prefix.Bits() != 64 || !first.V6.Prefix.Addr().IsPrivate() || first.Link != "ckn-shop" {
 		t.Errorf("picked %+v", first)
 	}
 	if again, err := Resolve(dir, want); err != nil || again != first {

@@ -25,6 +25,7 @@ func containerLink(join config.Join, index int) string {
 const (
 	maxInterfaceName = 15 // IFNAMSIZ less the NUL, linux/if.h
 	linkPrefix       = "ck-"
+	bridgePrefix     = "ckn-"
 	// hashedPrefix has a byte that no container name has, so that a hashed
 	// name never equals the plain one of another container.
 	hashedPrefix = "ck_"
@@ -35,6 +36,19 @@ const (
 func validInterface(name string) bool {
 	return name != "" && len(name) <= maxInterfaceName && name != "." && name != ".." &&
 		!strings.ContainsFunc(name, func(r rune) bool { return r == '/' || r == ':' || unicode.IsSpace(r) })
+}
+
+// bridgeLink is the network's bridge. The names of all have one of few prefixes, by which
+// networkd, NetworkManager and firewalld know them as ours: see units/network,
+// units/NetworkManager and units/firewalld.
+func bridgeLink(network string) string {
+	switch {
+	case network == config.DefaultNetwork:
+		return network
+	case len(bridgePrefix)+len(network) <= maxInterfaceName:
+		return bridgePrefix + network
+	}
+	return hashedLink(network + "/bridge")
 }
 
 // vlanLink is the link of the network's VLAN, named as by ip-link(8) in its examples.

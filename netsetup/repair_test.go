@@ -100,9 +100,17 @@ func TestCheckFinds(t *testing.T) {
 			"nft delete table inet firewall", "chain outward of the nft table inet firewall"},
 		{"policy with a rule for us", `nft add table ip filter; nft 'add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }';
 			nft 'add rule ip filter FORWARD iifname "dual" accept'; nft 'add rule ip filter FORWARD oifname "dual" accept'`, "nft delete table ip filter", ""},
-		{"firewalld", firewalld(""), "nft delete table inet firewalld", "--zone=trusted --add-interface=dual"},
+		{"firewalld", firewalld(""), "nft delete table inet firewalld", "firewall-cmd --reload"},
 		{"firewalld that trusts us", firewalld(`iifname "dual" goto filter_FWD_trusted`), "nft delete table inet firewalld", ""},
 		{"firewalld that trusts another", firewalld(`iifname "dua" goto filter_FWD_trusted`), "nft delete table inet firewalld", "drops what is forwarded"},
+		{"firewalld that trusts all of ours", firewalld(`iifname "du*" goto filter_FWD_trusted`), "nft delete table inet firewalld", ""},
+		{"names", input(""), "nft delete table inet strict", "chain input of the nft table inet strict, which is not cocker's, drops queries"},
+		{"names, a rule for TCP", input("tcp dport 53 accept"), "nft delete table inet strict", "resolve no names"},
+		{"names, a rule for others", input(`iifname "eth7" udp dport 53 accept`), "nft delete table inet strict", "resolve no names"},
+		{"names, a rule for the port", input("meta l4proto { tcp, udp } th dport 53 accept"), "nft delete table inet strict", ""},
+		{"names, a rule for us", input(`fib daddr type local iifname "dual" udp dport { 53, 67 } accept`), "nft delete table inet strict", ""},
+		{"names, ufw", ufw, "nft delete table ip filter", "ufw allow in on dual to any port 53"},
+		{"names, ufw with a rule for us", ufw + "; iptables-nft -A ufw-user-input -i dual -p udp --dport 53 -j ACCEPT", "nft delete table ip filter", ""},
 		{"policy with a rule for the subnet", `nft add table ip filter; nft 'add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }';
 			nft 'add rule ip filter FORWARD ip saddr 10.89.0.0/16 ct state { new, established } accept'`, "nft delete table ip filter", ""},
 		{"policy with a rule for another subnet", `nft add table ip filter; nft 'add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }';
@@ -144,6 +152,21 @@ func TestCheckFinds(t *testing.T) {
 		})
 	}
 }
+
+// input is a firewall for the host itself.
+func input(rule string) string {
+	return "nft -f - <<END\ntable inet strict {\n chain input {\n type filter hook input priority 0; policy drop;\n iifname lo accept\n ct state established,related accept\n" + rule + "\n}\n}\nEND\n"
+}
+
+// ufw is what ufw has of the host's own traffic by default.
+const ufw = `for c in before not-local user logging-deny; do iptables-nft -N ufw-$c-input; done; iptables-nft -P INPUT DROP
+	iptables-nft -A INPUT -j ufw-before-input; iptables-nft -A ufw-before-input -i lo -j ACCEPT
+	iptables-nft -A ufw-before-input -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+	iptables-nft -A ufw-before-input -m conntrack --ctstate INVALID -j DROP
+	iptables-nft -A ufw-before-input -p udp --sport 67 --dport 68 -j ACCEPT; iptables-nft -A ufw-before-input -j ufw-not-local-input
+	iptables-nft -A ufw-not-local-input -m addrtype --dst-type LOCAL -j RETURN; iptables-nft -A ufw-not-local-input -m addrtype --dst-type MULTICAST -j RETURN
+	iptables-nft -A ufw-not-local-input -j DROP
+	iptables-nft -A ufw-before-input -j ufw-user-input`
 
 // firewalld is what firewalld has of forwarding, without zones but the default one.
 func firewalld(zone string) string {

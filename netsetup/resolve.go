@@ -85,10 +85,8 @@ func linkOf(n Network, bridge string) string {
 		return vlanLink(n)
 	case !n.bridged():
 		return n.Parent
-	case validInterface(n.Name):
-		return n.Name
 	}
-	return hashedLink(n.Name + "/bridge")
+	return bridgeLink(n.Name)
 }
 
 // readBridge takes the subnets from the addresses of a bridge, each with the first

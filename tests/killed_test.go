@@ -139,10 +139,10 @@ ExecStart=/usr/local/bin/killer /run/kill-network /usr/libexec/cocker/cocker-lau
 				}
 				r := h.Run(t, `echo "$1" >/run/kill-network; timeout 60 systemctl start cocker-network@back 2>/dev/null; echo $?; rm /run/kill-network
 					timeout 60 systemctl stop cocker-network@back; systemctl reset-failed 'cocker-network@back' 'cocker-dns@back*' 2>/dev/null
-					ip -o link show back >&2; nft list ruleset | grep '"back"' >&2; systemctl is-active cocker-dns@back.socket >&2
+					ip -o link show ckn-back >&2; nft list ruleset | grep '"ckn-back"' >&2; systemctl is-active cocker-dns@back.socket >&2
 					timeout 60 systemctl start cocker-network@back && cocker network check back >/dev/null || echo "it does not start" >&2
 					timeout 60 systemctl stop cocker-network@back; rm -f /run/killed.trace`, fmt.Sprint(call, " ", n))
-				if left := strings.TrimSpace(strings.NewReplacer("Device \"back\" does not exist.", "", "inactive", "").Replace(r.Stderr)); left != "" {
+				if left := strings.TrimSpace(strings.NewReplacer("Device \"ckn-back\" does not exist.", "", "inactive", "").Replace(r.Stderr)); left != "" {
 					t.Errorf("killed at %s %d: %s", call, n, left)
 				}
 				if strings.HasPrefix(r.Stdout, "0") {

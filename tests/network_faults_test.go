@@ -154,12 +154,12 @@ func TestAddressTakenByOthers(t *testing.T) {
 		start(t, h, "fixed", fixed)
 		h.MustRun(t, get, "127.0.0.1:8080")
 		h.MustRun(t, "cocker network check front")
-		h.MustRun(t, `ip netns add stranger; ip link add stranger0 type veth peer name eth0 netns stranger; ip link set stranger0 master front up
+		h.MustRun(t, `ip netns add stranger; ip link add stranger0 type veth peer name eth0 netns stranger; ip link set stranger0 master ckn-front up
 			ip -n stranger addr add 10.1.0.9/24 dev eth0; ip -n stranger link set eth0 up`)
 		defer cleanup(t, h, "ip netns del stranger 2>/dev/null; ip link del stranger0 2>/dev/null; umount /run/netns 2>/dev/null; rmdir /run/netns || :")
-		h.WaitFor(t, eventually, "the stranger to be noticed", `ip netns exec stranger ping -c1 -W5 10.1.0.1 >/dev/null; ip neigh replace 10.1.0.9 dev front lladdr $(ip netns exec stranger cat /sys/class/net/eth0/address) nud reachable
+		h.WaitFor(t, eventually, "the stranger to be noticed", `ip netns exec stranger ping -c1 -W5 10.1.0.1 >/dev/null; ip neigh replace 10.1.0.9 dev ckn-front lladdr $(ip netns exec stranger cat /sys/class/net/eth0/address) nud reachable
 			cocker network check front | grep -q 'fixed is not who answers for its address 10.1.0.9'`)
-		h.MustRun(t, "ip netns del stranger; ip link del stranger0 2>/dev/null; ip neigh del 10.1.0.9 dev front; ip addr add 10.1.0.9/32 dev other0")
+		h.MustRun(t, "ip netns del stranger; ip link del stranger0 2>/dev/null; ip neigh del 10.1.0.9 dev ckn-front; ip addr add 10.1.0.9/32 dev other0")
 		if r := h.Run(t, "cocker network check front"); r.ExitCode != 1 || !strings.Contains(r.Stdout, "front: fixed is not reached: address 10.1.0.9 is the host's own, on other0") {
 			t.Errorf("check: status %d\n%s%s", r.ExitCode, r.Stdout, r.Stderr)
 		}

@@ -40,7 +40,7 @@ func TestNetworkFiles(t *testing.T) {
 			[ "$(systemctl show -P Description cocker-network@front)" = "What faces the world" ]
 			[ "$(systemctl show -P SourcePath cocker-network@front)" = /etc/cocker/networks/front.toml ]
 			[ "$(systemctl is-active cocker-network@front cocker-network@back | sort -u)" = active ]
-			[ "$(cat /sys/class/net/front/mtu)" = 1400 ]`)
+			[ "$(cat /sys/class/net/ckn-front/mtu)" = 1400 ]`)
 		if got, want := inside(t, h, "two", "ip -4 -o addr show scope global | awk '{print $2, $4}'"), "eth0 10.1.0.9/24\nback0 10.2.0.9/24"; got != want {
 			t.Errorf("inside: %q, want %q", got, want)
 		}
@@ -53,10 +53,10 @@ func TestNetworkFiles(t *testing.T) {
 		assertNetworkList(t, h)
 		assertNetworkDetails(t, h)
 		h.MustRun(t, "timeout 60 systemctl stop cocker@two")
-		h.WaitFor(t, eventually, "front to go", `[ "$(systemctl is-active cocker-network@front)" = inactive ] && ! ip link show front 2>/dev/null`)
-		h.MustRun(t, `[ "$(systemctl is-active cocker-network@back)" = active ] && ip link show back >/dev/null`)
+		h.WaitFor(t, eventually, "front to go", `[ "$(systemctl is-active cocker-network@front)" = inactive ] && ! ip link show ckn-front 2>/dev/null`)
+		h.MustRun(t, `[ "$(systemctl is-active cocker-network@back)" = active ] && ip link show ckn-back >/dev/null`)
 		h.MustRun(t, "timeout 60 systemctl start cocker@two && kill -9 $(systemctl show -P MainPID cocker@two)")
-		h.WaitFor(t, eventually, "front to go after a crash", `[ "$(systemctl is-active cocker-network@front)" = inactive ] && ! ip link show front 2>/dev/null`)
+		h.WaitFor(t, eventually, "front to go after a crash", `[ "$(systemctl is-active cocker-network@front)" = inactive ] && ! ip link show ckn-front 2>/dev/null`)
 	})
 }
 
@@ -191,13 +191,13 @@ func TestNetworkCheckAndRepair(t *testing.T) {
 		h.MustRun(t, get, "127.0.0.1:8080")
 		h.MustRun(t, `[ "$(cocker network check front)" = "1 network is fine" ]`)
 		for damage, want := range map[string]string{
-			"nft flush ruleset":                    "front: the rules are missing",
-			"nft flush chain inet cocker publish":  "front: the rules are missing, or some of them (chain publish",
-			"nft flush map inet cocker ports4":     "front: the port 8080:80 of repaired is not published any more",
-			"ip link delete front":                 "front: the interface front is missing",
-			"ip link set front down":               "front: the interface front is down",
-			"ip address del 10.1.0.1/24 dev front": "front: front lacks the gateway's address 10.1.0.1/24",
-			"sysctl -q net.ipv4.ip_forward=0":      "front: IPv4 forwarding is off",
+			"nft flush ruleset":                        "front: the rules are missing",
+			"nft flush chain inet cocker publish":      "front: the rules are missing, or some of them (chain publish",
+			"nft flush map inet cocker ports4":         "front: the port 8080:80 of repaired is not published any more",
+			"ip link delete ckn-front":                 "front: the interface ckn-front is missing",
+			"ip link set ckn-front down":               "front: the interface ckn-front is down",
+			"ip address del 10.1.0.1/24 dev ckn-front": "front: ckn-front lacks the gateway's address 10.1.0.1/24",
+			"sysctl -q net.ipv4.ip_forward=0":          "front: IPv4 forwarding is off",
 			"systemctl kill cocker-network@front 2>/dev/null; nft delete table inet cocker": "front: the rules are missing",
 		} {
 			h.MustRun(t, damage)
@@ -216,10 +216,10 @@ func TestNetworkCheckAndRepair(t *testing.T) {
 		foreign("nft 'add table ip other; add chain ip other FORWARD { type filter hook forward priority 0; policy drop; }'")
 		r := h.Run(t, "cocker network check front --json")
 		if r.ExitCode != 1 || !strings.Contains(r.Stdout, "the chain FORWARD of the nft table ip other, which is not cocker's, drops what is forwarded") ||
-			!strings.Contains(r.Stdout, "nft insert rule ip other FORWARD iifname front accept") || strings.Contains(r.Stdout, `"repairable": true`) {
+			!strings.Contains(r.Stdout, "nft insert rule ip other FORWARD iifname ckn-front accept") || strings.Contains(r.Stdout, `"repairable": true`) {
 			t.Errorf("a policy: status %d\n%s", r.ExitCode, r.Stdout)
 		}
-		foreign("nft insert rule ip other FORWARD iifname front accept; nft insert rule ip other FORWARD oifname front accept; cocker network check front; nft delete table ip other")
+		foreign("nft insert rule ip other FORWARD iifname ckn-front accept; nft insert rule ip other FORWARD oifname ckn-front accept; cocker network check front; nft delete table ip other")
 		h.MustRun(t, "nft flush ruleset; cocker network repair --all | grep -qx front && cocker network check")
 	})
 }

@@ -27,9 +27,9 @@ being reached or from reaching others: files that are wrong, networks that did
 not start and, of those that are up, an interface that is missing or has lost
 its address, rules that somebody has flushed, forwarding that is off, addresses
 that somebody else has, too, and firewalls of the host, of nftables, firewalld
-or iptables, that drop what is forwarded. Of CNI networks it looks for the
-configuration and the plugins, and asks these (CHECK) for the interfaces of the
-containers. It changes nothing; "cocker network repair" makes again what is
+or iptables, that drop what is forwarded or queries for names. Of CNI networks
+it looks for the configuration and the plugins, and asks these (CHECK) for the
+interfaces of the containers. It changes nothing; "cocker network repair" makes again what is
 cocker's.
 
 The exit status is 0 if all is well, else 1.`,

@@ -42,6 +42,9 @@ func packages() []string {
 	}
 }
 
+// rootPackages returns what the root of a host in namespaces has.
+func rootPackages() []string { return append(packages(), "firewalld") }
+
 // Docker is what a root has that cocker is compared with Docker on. Its daemon does not
 // start by itself.
 func Docker() Extra {
@@ -62,7 +65,7 @@ func maskedUnits() []string {
 		"sys-fs-fuse-connections.mount", "dev-hugepages.mount", "tmp.mount",
 		"docker-registry.service", "podman.socket", "podman.service", "podman-restart.service", "podman-auto-update.timer",
 		"podman-auto-update.service", "podman-clean-transient.service", "netavark-dhcp-proxy.socket", "netavark-dhcp-proxy.service",
-		"ssh.service", "ssh.socket",
+		"ssh.service", "ssh.socket", "firewalld.service",
 		"systemd-networkd.service", "systemd-networkd.socket", "kmod-static-nodes.service",
 		"systemd-firstboot.service", "getty.target", "console-getty.service",
 		"apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "fstrim.timer",
@@ -164,7 +167,7 @@ func machineID(release Release) string {
 // recipeHash identifies everything that decides what a root holds.
 func recipeHash(release Release, extra Extra) string {
 	sum := sha256.New()
-	fmt.Fprintln(sum, release, strings.Join(packages(), ","), strings.Join(maskedUnits(), ","))
+	fmt.Fprintln(sum, release, strings.Join(rootPackages(), ","), strings.Join(maskedUnits(), ","))
 	for _, f := range rootFiles() {
 		fmt.Fprintln(sum, f.path, f.content)
 	}
