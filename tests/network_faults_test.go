@@ -84,11 +84,28 @@ func TestHostNetworkRestarts(t *testing.T) {
 	})
 }
 
-// Where there is no IPv6, all of IPv4 works, and what needs IPv6 says why it does not. This is
-// the nearest that a host with a kernel that has IPv6 can do: it has no address of it, and
+// Where the kernel has no IPv6, all of IPv4 works, and what needs IPv6 says why it does not.
+func TestVMWithoutIPv6(t *testing.T) {
+	if !*host.InVirtualMachines {
+		t.Skip("needs a virtual machine: make test-vm")
+	}
+	for _, release := range host.Releases() {
+		t.Run(string(release), func(t *testing.T) {
+			t.Parallel()
+			h := host.Start(t, release, host.WithCocker(), host.WithKernel("ipv6.disable=1"))
+			h.MustRun(t, "! [ -e /proc/sys/net/ipv6 ] && ! [ -e /proc/net/if_inet6 ]")
+			cleanly(t, h, testWithoutIPv6)
+		})
+	}
+}
+
+// The nearest that a host with a kernel that has IPv6 can do: it has no address of it, and
 // nothing of it in /proc.
 func TestWithoutIPv6(t *testing.T) {
 	onCleanHost(t, func(t *testing.T, h *host.Host) {
+		if h.Virtual {
+			t.Skip("TestVMWithoutIPv6")
+		}
 		h.MustRun(t, `timeout 60 systemctl stop cocker-network@cocker0; sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1
 			mkdir -p /run/nothing && mount --bind /run/nothing /proc/sys/net/ipv6`)
 		defer cleanup(t, h, `umount /proc/sys/net/ipv6; rmdir /run/nothing; sysctl -qw net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0
@@ -100,6 +117,7 @@ func TestWithoutIPv6(t *testing.T) {
 
 func testWithoutIPv6(t *testing.T, h *host.Host) {
 	t.Helper()
+	since := h.MustRun(t, "date +@%s")
 	defer withNetworks(t, h, map[string]string{"back": backNetwork, "six": "subnets = ['10.1.0.0/24', 'fd00:1::/64']\n"})()
 	start(t, h, "both", joined)
 	start(t, h, "asker", "image = 'demo'\n[network]\nname = 'back'\n")
@@ -118,6 +136,10 @@ func testWithoutIPv6(t *testing.T, h *host.Host) {
 	if got := h.MustRun(t, get, "127.0.0.1:8089"); got != "joined" {
 		t.Errorf("after a repair: %q", got)
 	}
+	const complaints = `journalctl -q --since="$1" -u 'cocker*' -p warning; journalctl -q --since="$1" -u 'cocker*' | grep -i -e ipv6 -e inet6`
+	if got := h.Run(t, complaints, since).Stdout; got != "" {
+		t.Errorf("warnings, or words about IPv6, where nobody asked for it:\n%s", got)
+	}
 	failsOf := func(name, toml, reason string) {
 		t.Helper()
 		declare(t, h, map[string]string{name: toml})
@@ -127,6 +149,9 @@ func testWithoutIPv6(t *testing.T, h *host.Host) {
 		}
 	}
 	failsOf("six", waiting("name = 'six'"), "this kernel has no IPv6")
+	if got := h.Run(t, complaints, since).Stdout; !strings.Contains(got, "this kernel has no IPv6") {
+		t.Errorf("the journal says of network six:\n%s", got)
+	}
 	failsOf("port6", waiting("ports = ['[2001:db8::5]:8090:80']"), "the container has no IPv6 address in cocker0")
 	h.MustRun(t, `timeout 60 systemctl stop 'cocker@*.service'; systemctl reset-failed 'cocker*'; [ -z "$(ls /run/cocker/state /run/cocker/networks/*/by-address | grep -v : | grep .)" ]`)
 }

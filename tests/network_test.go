@@ -21,8 +21,9 @@ func web(line, network string) string {
 }
 
 // get is a script that prints what the web server at $1 says, or "nothing". It waits
-// for the server to come up: a container has started when its command has.
-const get = `for i in $(seq 300); do curl -s --max-time 60 "http://$1/" && exit; sleep 0.1; done; echo nothing`
+// for the server to come up: a container has started when its command has. It
+// gives up after two minutes, also where packets are dropped and each try takes one.
+const get = `end=$(($(date +%s) + 120)); while :; do curl -s --max-time 60 "http://$1/" && exit; [ "$(date +%s)" -lt $end ] || break; sleep 0.1; done; echo nothing`
 
 // getOnce does not wait for that, but for an answer: $2 seconds, or half a minute.
 const getOnce = `curl -s --max-time "${2:-30}" "http://$1/" || echo nothing`

@@ -27,6 +27,7 @@ type Config struct {
 	Cocker   bool      // install cocker, built from the checkout
 	Progress io.Writer // what happens when a root has to be built first
 	Extra    Extra
+	Kernel   []string // arguments of the kernel, in a virtual machine
 }
 
 // Extra is what the root of one host has that those of the others have not.

@@ -145,8 +145,8 @@ func diskFiles(release Release) []rootFile {
 		{"/etc/systemd/system/testnetwork.service", "[Unit]\nDefaultDependencies=no\nIgnoreOnIsolate=yes\nBefore=network.target\nWants=network.target\n" +
 			"Wants=sys-subsystem-net-devices-eth0.device\nAfter=sys-subsystem-net-devices-eth0.device\n" +
 			"[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sh -ec '" +
-			"ip addr add 192.0.2.1/24 dev eth0; ip addr add 2001:db8:2::1/64 dev eth0 nodad; ip link set eth0 up; " +
-			"ip route add default via 192.0.2.2; ip -6 route add default via 2001:db8:2::2'\n"},
+			"ip addr add 192.0.2.1/24 dev eth0; ip link set eth0 up; ip route add default via 192.0.2.2; " +
+			"if [ -e /proc/net/if_inet6 ]; then ip addr add 2001:db8:2::1/64 dev eth0 nodad; ip -6 route add default via 2001:db8:2::2; fi'\n"},
 		// Drivers of hardware that is emulated, or only announced, but not used: each takes
 		// an emulated processor a second of the boot.
 		{"/etc/modprobe.d/test.conf", "blacklist ata_piix\nblacklist ata_generic\nblacklist kvm_amd\nblacklist kvm_intel\nblacklist powernow_k8\n" +

@@ -28,6 +28,11 @@ type Option func(*Config)
 // WithCocker installs cocker, built from the checkout, before the host boots.
 func WithCocker() Option { return func(c *Config) { c.Cocker = true } }
 
+// WithKernel gives the kernel of a virtual machine arguments.
+func WithKernel(arguments ...string) Option {
+	return func(c *Config) { c.Kernel = append(c.Kernel, arguments...) }
+}
+
 // Start boots a host for one test and stops it when the test is over. The test is
 // skipped when it does not run as root; when it fails, the host's journal is shown.
 func Start(t testing.TB, release Release, options ...Option) *Host {
@@ -137,6 +142,13 @@ func (h *Host) keepLog(ctx context.Context, test string) string {
 // Run runs a shell script in the host; args are its $1, $2, ...
 func (h *Host) Run(t testing.TB, script string, args ...string) Result {
 	t.Helper()
+	return h.finish(t, h.Command, script, args)
+}
+
+// finish runs a shell script to its end, or its deadline, before which it is looked what it
+// waits for.
+func (h *Host) finish(t testing.TB, command func(context.Context, string, ...string) *Cmd, script string, args []string) Result {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), h.deadline(commandDeadline))
 	defer cancel()
 	told := make(chan struct{})
@@ -149,7 +161,11 @@ func (h *Host) Run(t testing.TB, script string, args ...string) Result {
 			<-told
 		}
 	}()
-	return finish(t, h.Command(ctx, "/bin/sh", shellArgs(script, args)...), script)
+	result, err := command(ctx, "/bin/sh", shellArgs(script, args)...).Exec(nil)
+	if err != nil {
+		t.Fatalf("run %s: %v\nstdout: %s\nstderr: %s", script, err, result.Stdout, result.Stderr)
+	}
+	return result
 }
 
 // hangLook tells what may keep a command: jobs, processes, locks, and of cocker's own
@@ -184,22 +200,11 @@ func (h *Host) MustRun(t testing.TB, script string, args ...string) string {
 // what it reaches, another machine reaches.
 func (h *Host) Outside(t testing.TB, script string, args ...string) Result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), h.deadline(commandDeadline))
-	defer cancel()
-	return finish(t, h.OutsideCommand(ctx, "/bin/sh", shellArgs(script, args)...), script)
+	return h.finish(t, h.OutsideCommand, script, args)
 }
 
 func shellArgs(script string, args []string) []string {
 	return append([]string{"-c", script, "sh"}, args...)
-}
-
-func finish(t testing.TB, cmd *Cmd, script string) Result {
-	t.Helper()
-	result, err := cmd.Exec(nil)
-	if err != nil {
-		t.Fatalf("run %s: %v\nstdout: %s\nstderr: %s", script, err, result.Stdout, result.Stderr)
-	}
-	return result
 }
 
 // WaitFor runs a script until it succeeds, for what announces itself by no event.

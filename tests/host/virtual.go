@@ -210,11 +210,12 @@ type virtualMachine struct {
 	disk  string // the directory of the disk image, the kernel and the initrd
 	agent string
 	kvm   bool
+	more  []string // arguments of the kernel
 }
 
 // newVirtualMachine makes what does not exist yet: agent, disk image, and cocker.
 func newVirtualMachine(ctx context.Context, config Config) (*virtualMachine, error) {
-	m := &virtualMachine{}
+	m := &virtualMachine{more: config.Kernel}
 	var err error
 	if m.agent, err = buildAgent(ctx); err != nil {
 		return nil, err
@@ -282,7 +283,7 @@ func (m *virtualMachine) arguments(s *scratch) []string {
 		"-kernel", filepath.Join(m.disk, kernelFile), "-initrd", filepath.Join(m.disk, initrdFile),
 		// no_timer_check: an emulated timer is late on a busy machine, and then the check's
 		// end is a panic, "IO-APIC + timer doesn't work".
-		"-append", "root=/dev/vda rw console=ttyS0 panic=-1 no_timer_check net.ifnames=0 mitigations=off",
+		"-append", strings.Join(append([]string{"root=/dev/vda rw console=ttyS0 panic=-1 no_timer_check net.ifnames=0 mitigations=off"}, m.more...), " "),
 		"-chardev", "file,id=console,append=on,path="+s.path("console"), "-serial", "chardev:console",
 		"-drive", "if=virtio,format=qcow2,file="+s.path(rootDisk),
 		"-drive", "if=virtio,format=raw,file="+s.path(secondDisk),
