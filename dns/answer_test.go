@@ -248,7 +248,7 @@ func FuzzPacket(f *testing.F) {
 		got := refuse(query)
 		if got == nil {
 			if got = answer(zone, n, query, 1); got == nil {
-				if _, _, err := outgoing(query); err != nil {
+				if _, err := outgoing(query); err != nil {
 					return
 				}
 				got = reply(query, dns.RcodeServerFailure)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,42 +26,88 @@ var (
 	errMismatch = errors.New("no answer to what was asked")
 )
 
-// forward asks the servers, one after the other, and returns the answer of the first
-// that has one, as it came but for its id. By UDP it may be cut short: then who asked
-// asks again by TCP, and so does this.
-func forward(servers []netip.AddrPort, query *dns.Msg, tcp bool) ([]byte, error) {
+// forwarding is a question on its way to the servers, one after the other, until one has an
+// answer. Nothing waits for it: each step is taken by who hears of the one before.
+type forwarding struct {
+	ports    *ports
+	servers  []netip.AddrPort
+	packet   []byte
+	question dns.Question
+	id       uint16 // that it came with
+	tcp      bool
+	end      time.Time
+	done     func([]byte, error) // called once, with what holds until it returns
+
+	try     int
+	started time.Time // of the try
+	last    []byte    // what a server said that does not know
+}
+
+// forward asks the servers for the answer of the first that has one, as it came but for its
+// id. By UDP it may be cut short: then who asked asks again by TCP, and so does this.
+func forward(p *ports, servers []netip.AddrPort, query *dns.Msg, tcp bool, done func([]byte, error)) {
 	if len(servers) == 0 {
-		return nil, errNoServer
+		done(nil, errNoServer)
+		return
 	}
-	packet, id, err := outgoing(query)
+	packet, err := outgoing(query)
 	if err != nil {
-		return nil, err
+		done(nil, err)
+		return
 	}
-	end := time.Now().Add(forwardTime)
-	var last []byte
-	for i := 0; time.Now().Before(end); i++ {
-		if i >= len(servers) && last != nil {
-			break // all are there, and none knows
-		}
-		started := time.Now()
-		answer, askErr := ask(servers[i%len(servers)], packet, query.Question[0], tcp, earlier(end, started.Add(tryTime)))
-		if askErr != nil {
-			err = askErr
-			if i >= len(servers)-1 { // an error may come at once
-				time.Sleep(min(time.Until(started.Add(tryTime)), time.Until(end)))
-			}
-			continue
-		}
-		binary.BigEndian.PutUint16(answer, id)
-		if decisive(answer) {
-			return answer, nil
-		}
-		last = answer
+	f := &forwarding{ports: p, servers: servers, packet: packet, question: query.Question[0], id: query.Id, tcp: tcp, done: done}
+	f.end = time.Now().Add(forwardTime)
+	f.next(nil)
+}
+
+// next asks the server whose turn it is.
+func (f *forwarding) next(err error) {
+	f.started = time.Now()
+	noneKnows := f.try >= len(f.servers) && f.last != nil
+	switch {
+	case !noneKnows && f.started.Before(f.end):
+		f.ports.ask(f.server(), f.packet, f.question, f.deadline(), f.heard)
+	case f.last != nil:
+		f.finish(f.last)
+	default:
+		f.done(nil, err)
 	}
-	if last != nil {
-		return last, nil
+}
+
+func (f *forwarding) server() netip.AddrPort { return f.servers[f.try%len(f.servers)] }
+
+func (f *forwarding) deadline() time.Time { return earlier(f.end, f.started.Add(tryTime)) }
+
+// heard takes what has come by UDP.
+func (f *forwarding) heard(answer []byte, err error) {
+	const truncatedBit = 1 << 1
+	if err == nil && f.tcp && answer[2]&truncatedBit != 0 {
+		go func() { f.take(exchangeStream(f.server(), f.packet, f.question, f.deadline())) }()
+		return
 	}
-	return nil, err
+	f.take(answer, err)
+}
+
+// take passes the answer on, or goes on without.
+func (f *forwarding) take(answer []byte, err error) {
+	if err == nil && decisive(answer) {
+		f.finish(answer)
+		return
+	}
+	f.try++
+	if err != nil && f.try >= len(f.servers) { // an error may come at once
+		time.AfterFunc(time.Until(f.deadline()), func() { f.next(err) })
+		return
+	}
+	if err == nil {
+		f.last = slices.Clone(answer)
+	}
+	f.next(err)
+}
+
+func (f *forwarding) finish(answer []byte) {
+	binary.BigEndian.PutUint16(answer, f.id)
+	f.done(answer, nil)
 }
 
 func earlier(a, b time.Time) time.Time {
@@ -81,34 +128,21 @@ func decisive(answer []byte) bool {
 }
 
 // outgoing makes the question anew, so that nothing of what came in leaves with it but
-// what was understood, under an id that nobody can foresee. It returns the id of query.
-func outgoing(query *dns.Msg) (packet []byte, id uint16, err error) {
-	var random [2]byte
-	rand.Read(random[:]) // never fails
+// what was understood. Its id is that of the port that it leaves from.
+func outgoing(query *dns.Msg) ([]byte, error) {
 	out := new(dns.Msg)
-	out.Id = binary.BigEndian.Uint16(random[:])
 	out.RecursionDesired, out.CheckingDisabled, out.AuthenticatedData = query.RecursionDesired, query.CheckingDisabled, query.AuthenticatedData
 	out.Question = query.Question
 	if opt := query.IsEdns0(); opt != nil {
 		out.SetEdns0(uint16(sizeLimit(query)), opt.Do())
 	}
-	packet, err = out.Pack()
-	return packet, query.Id, err
+	return out.Pack()
 }
 
-// ask asks one server, from a port that the kernel picks at random.
-func ask(server netip.AddrPort, packet []byte, question dns.Question, tcp bool, deadline time.Time) ([]byte, error) {
-	answer, err := exchange("udp", server, packet, question, deadline)
-	const truncatedBit = 1 << 1
-	if err == nil && tcp && answer[2]&truncatedBit != 0 {
-		return exchange("tcp", server, packet, question, deadline)
-	}
-	return answer, err
-}
-
-func exchange(network string, server netip.AddrPort, packet []byte, question dns.Question, deadline time.Time) ([]byte, error) {
+// exchangeStream asks by TCP, with an id of its own.
+func exchangeStream(server netip.AddrPort, packet []byte, question dns.Question, deadline time.Time) ([]byte, error) {
 	dialer := net.Dialer{Deadline: deadline}
-	conn, err := dialer.Dial(network, server.String())
+	conn, err := dialer.Dial("tcp", server.String())
 	if err != nil {
 		return nil, err
 	}
@@ -116,27 +150,8 @@ func exchange(network string, server netip.AddrPort, packet []byte, question dns
 	if err := conn.SetDeadline(deadline); err != nil {
 		return nil, err
 	}
-	if network == "tcp" {
-		return exchangeStream(conn, packet, question)
-	}
-	if _, err := conn.Write(packet); err != nil {
-		return nil, err
-	}
-	// The socket is connected, so the answer is the server's, or was guessed by somebody
-	// who can send in its name: it is waited for until the right one comes.
-	buffer := make([]byte, maxQuery)
-	for {
-		n, err := conn.Read(buffer)
-		if err != nil {
-			return nil, err
-		}
-		if matches(buffer[:n], packet, question) {
-			return buffer[:n], nil
-		}
-	}
-}
-
-func exchangeStream(conn net.Conn, packet []byte, question dns.Question) ([]byte, error) {
+	packet = slices.Clone(packet)
+	rand.Read(packet[:2]) // never fails
 	if err := writeStream(conn, packet); err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,6 +30,7 @@ type server struct {
 	zone    *names.Zone
 	world   *world
 	servers *servers
+	ports   *ports
 	waiting *limit
 	streams *limit
 	turn    atomic.Uint32
@@ -51,7 +53,7 @@ func Serve(zone *names.Zone, files []*os.File, idle time.Duration) error {
 }
 
 func newServer(zone *names.Zone, w *world, hosts *servers) *server {
-	return &server{zone: zone, world: w, servers: hosts, waiting: newLimit(maxWaiting, maxWaitingEach), streams: newLimit(maxStreams, maxStreamsEach)}
+	return &server{zone: zone, world: w, servers: hosts, ports: newPorts(), waiting: newLimit(maxWaiting, maxWaitingEach), streams: newLimit(maxStreams, maxStreamsEach)}
 }
 
 // sockets are what a server listens on.
@@ -103,6 +105,7 @@ func (s *server) serve(sockets sockets, idle time.Duration) {
 		_ = listener.SetDeadline(past)
 	}
 	s.work.Wait()
+	s.ports.close()
 }
 
 func (s *server) touch() { s.last.Store(time.Now().UnixNano()) }
@@ -161,9 +164,11 @@ func (s *server) packet(conn *net.UDPConn, packet []byte, from netip.AddrPort) {
 		send(pack(reply(query, dns.RcodeServerFailure), minUDP))
 		return
 	}
-	s.work.Go(func() {
-		defer s.waiting.leave(client)
-		send(s.forward(query, false))
+	s.work.Add(1)
+	s.forward(query, false, func(packet []byte) {
+		send(packet)
+		s.waiting.leave(client)
+		s.work.Done()
 	})
 }
 
@@ -185,22 +190,25 @@ func (s *server) local(query *dns.Msg, client netip.Addr) *dns.Msg {
 	return own
 }
 
-// forward asks the host's resolvers. What does not fit is cut.
-func (s *server) forward(query *dns.Msg, tcp bool) []byte {
+// forward asks the host's resolvers. What does not fit is cut. give is called once, with what
+// holds until it returns.
+func (s *server) forward(query *dns.Msg, tcp bool, give func([]byte)) {
 	limit := dns.MaxMsgSize
 	if !tcp {
 		limit = sizeLimit(query)
 	}
-	packet, err := forward(s.servers.list(), query, tcp)
-	if err != nil {
-		return pack(reply(query, dns.RcodeServerFailure), limit)
-	}
-	if len(packet) > limit { // the resolver did not keep to what was asked for
-		answer := reply(query, dns.RcodeSuccess)
-		answer.Truncated = true
-		return pack(answer, limit)
-	}
-	return packet
+	forward(s.ports, s.servers.list(), query, tcp, func(packet []byte, err error) {
+		switch {
+		case err != nil:
+			give(pack(reply(query, dns.RcodeServerFailure), limit))
+		case len(packet) > limit: // the resolver did not keep to what was asked for
+			answer := reply(query, dns.RcodeSuccess)
+			answer.Truncated = true
+			give(pack(answer, limit))
+		default:
+			give(packet)
+		}
+	})
 }
 
 func (s *server) serveStreams(listener *net.TCPListener) {
@@ -261,5 +269,7 @@ func (s *server) streamAnswer(query *dns.Msg, client netip.Addr) []byte {
 		return pack(reply(query, dns.RcodeServerFailure), dns.MaxMsgSize)
 	}
 	defer s.waiting.leave(client)
-	return s.forward(query, true)
+	answer := make(chan []byte, 1)
+	s.forward(query, true, func(packet []byte) { answer <- slices.Clone(packet) })
+	return <-answer
 }

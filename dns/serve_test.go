@@ -46,13 +46,18 @@ type runningServer struct {
 
 func serveHere(t testing.TB, idle time.Duration, hosts ...netip.AddrPort) *runningServer {
 	t.Helper()
+	return serveSubnet(t, "127.0.0.0/8", idle, hosts...)
+}
+
+func serveSubnet(t testing.TB, subnet string, idle time.Duration, hosts ...netip.AddrPort) *runningServer {
+	t.Helper()
 	dir := t.TempDir()
 	put(t, dir, "web.json", `{"name": "web", "leader": 1, "joins": [{"network": "shop", "address": "127.0.0.5/8", "aliases": ["many"]}]}`)
 	for i := range 100 {
 		name := "c" + string(rune('a'+i/10)) + string(rune('a'+i%10))
 		put(t, dir, name+".json", `{"name": "`+name+`", "leader": 1, "joins": [{"network": "shop", "address": "127.0.1.`+string(rune('0'+i%10))+`/8", "aliases": ["crowd"]}]}`)
 	}
-	zone := &names.Zone{Network: "shop", Subnets: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
+	zone := &names.Zone{Network: "shop", Subnets: []netip.Prefix{netip.MustParsePrefix(subnet)}}
 	s := &runningServer{ended: make(chan struct{})}
 	s.server = newServer(zone, newWorld(dir, "shop"), &servers{})
 	s.servers.seen, s.servers.current = []version{}, hosts
@@ -221,8 +226,7 @@ func TestLimits(t *testing.T) {
 }
 
 func TestStrangersAreNotAnswered(t *testing.T) {
-	s := serveHere(t, 3*time.Second) // longer than it takes to be sure of no answer
-	s.zone.Subnets = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/24")}
+	s := serveSubnet(t, "127.0.0.0/24", 3*time.Second) // longer than it takes to be sure of no answer
 	ask := func(network, from string) error {
 		dialer := &net.Dialer{LocalAddr: &net.UDPAddr{IP: net.ParseIP(from)}}
 		if network == "tcp" {
