@@ -153,8 +153,10 @@ func TestPortsComeAndGo(t *testing.T) {
 	if len(old) < portsEach/2 || len(old) > portsEach {
 		t.Fatalf("%d ports", len(old))
 	}
+	uses := map[*port]int{}
 	for _, port := range old {
 		port.opened = time.Now().Add(-portAge - time.Millisecond)
+		uses[port] = port.uses
 	}
 	for range 100 * portsEach {
 		if _, err := askOne(t, p, answers, "www.example.", answerTime); err != nil {
@@ -162,8 +164,8 @@ func TestPortsComeAndGo(t *testing.T) {
 		}
 	}
 	for _, port := range old {
-		if !closed(port) {
-			t.Errorf("%v is still open", port.conn.LocalAddr())
+		if !closed(port) || port.uses != uses[port] {
+			t.Errorf("%v is still open, or was asked from", port.conn.LocalAddr())
 		}
 	}
 
