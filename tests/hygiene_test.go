@@ -91,6 +91,14 @@ func TestNothingOfTheHostReachesTheContainer(t *testing.T) {
 				}
 			}
 		}
+		// The filter refuses the calls for keys; the key is not there either.
+		for _, init := range inits {
+			const key = "read a key of who started the container"
+			got := probed(t, h, `/srv/probe with-key of-the-host /usr/bin/cocker run --rm --init "$1" --seccomp none probe:1 /probe canary of-the-host`, init)
+			if got["seccomp filter"].Result != "off" || !strings.Contains(got[key].Detail, "there is none") {
+				t.Errorf("init %s, without a filter (%s): %+v", init, got["seccomp filter"].Result, got[key])
+			}
+		}
 		// Nor is it PID 1's, where a root of the container that can trace would find it.
 		start(t, h, "quiet", "image = 'demo'\n"+sh("sleep 100000"))
 		variables := h.MustRun(t, `tr '\0' '\n' </proc/"$1"/environ | sed 's/=.*//' | sort | xargs`, mainPID(t, h, "quiet"))
