@@ -46,4 +46,4 @@ var kernelSwitches = [...]string{"/proc/sys", "/proc/sysrq-trigger", "/proc/irq"
 // hostInformation tells of the host what no container needs (Docker's list, moby
 // daemon/pkg/oci/defaults.go).
 var hostInformation = [...]string{"/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
-	"/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/sys/devices/virtual/powercap", "/sys/firmware"}
+	"/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/sys/devices/system/cpu/cpu0/thermal_throttle", "/sys/devices/virtual/powercap", "/sys/firmware"}
