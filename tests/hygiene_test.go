@@ -91,6 +91,17 @@ func TestNothingOfTheHostReachesTheContainer(t *testing.T) {
 				}
 			}
 		}
+		// What the caller has as a standard descriptor is the container's, but for a directory.
+		for _, words := range []string{"-i demo true </", "--init none -i demo true </", "demo true 2</", "-i demo true 0</srv 2>&0"} {
+			if r := h.Run(t, "cocker run --rm "+words); r.ExitCode != 125 || !strings.Contains(words, "2") && !strings.Contains(r.Stderr, "the standard input is a directory") {
+				t.Errorf("cocker run --rm %s: %+v", words, r)
+			}
+		}
+		declare(t, h, map[string]string{"unit": "image = 'demo'\ncommand = ['true']\n[service]\nStandardInput = 'file:/srv'\n"})
+		if r := h.Run(t, "timeout 60 systemctl start cocker@unit"); r.ExitCode == 0 {
+			t.Error("a unit with a directory as its standard input starts")
+		}
+		h.MustRun(t, "systemctl reset-failed cocker@unit")
 		// The filter refuses the calls for keys; the key is not there either.
 		for _, init := range inits {
 			const key = "read a key of who started the container"
