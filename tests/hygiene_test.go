@@ -274,6 +274,13 @@ func TestSecurityCommand(t *testing.T) {
 				t.Errorf("no %q in\n%s", want, text)
 			}
 		}
+		// Whose file is gone, or is wrong, may have any path of the host.
+		for _, change := range []string{`rm "$1"`, `echo 'x = 1' >"$1"`} {
+			got := h.MustRun(t, `cp "$1" /root/loose.toml; `+change+`; cocker security loose | grep 'writable path'; mv /root/loose.toml "$1"`, "/etc/cocker/containers/loose.toml")
+			if !strings.Contains(got, "not known") {
+				t.Errorf("%s: %s", change, got)
+			}
+		}
 		asleep := h.MustRun(t, off, "asleep")
 		if strings.Contains(asleep, "user is not root") {
 			t.Errorf("asleep: off are %q", asleep)

@@ -19,6 +19,7 @@ type Facts struct {
 	Devices      bool     // the kernel lets it open devices of the list only
 	MoreDevices  []string
 	Binds        []Bind
+	NoFile       bool // so nobody knows the binds
 	MemoryLimit  bool
 	TasksLimit   bool
 	Label        string // of a security module; "": it has none
