@@ -98,7 +98,7 @@ func factsOf(c container) (*confinement.Facts, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read what confines %s: %w", c.Name, err)
 		}
-	case c.Config == nil:
+	case c.Config == nil || c.Problem != nil:
 		return nil, errors.Join(fmt.Errorf("container %s does not run and has no file that says how it would", c.Name), c.Problem)
 	default:
 		facts = plannedFacts(c.Config)
@@ -107,7 +107,7 @@ func factsOf(c container) (*confinement.Facts, error) {
 	for _, allowed := range c.Unit.DeviceAllow {
 		facts.MoreDevices = append(facts.MoreDevices, strings.TrimSpace(allowed))
 	}
-	facts.Binds, facts.NoFile = bindsOf(c.Config), c.Config == nil
+	facts.Binds, facts.NoFile = bindsOf(c.Config), c.Config == nil || c.Problem != nil
 	return facts, nil
 }
 
