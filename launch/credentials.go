@@ -30,7 +30,7 @@ func (l *launcher) credentials() ([]rootfs.Credential, error) {
 		size int
 	)
 	for _, c := range l.container.Credentials {
-		files, err := loadCredential(l.container.Name, c)
+		files, err := loadCredential(l.container, c)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("credential %s: %w", c.Name, err))
 		}
@@ -52,12 +52,11 @@ func (l *launcher) credentials() ([]rootfs.Credential, error) {
 // directory, one for each of its files, NAME_FILE. What systemd has loaded for the unit
 // counts; a container in the foreground has none that could, and a key that is new since
 // the last daemon-reload is not known to it.
-func loadCredential(container string, c config.Credential) ([]rootfs.Credential, error) {
+func loadCredential(container *config.Container, c config.Credential) ([]rootfs.Credential, error) {
 	if c.From == config.CredentialSet {
 		return []rootfs.Credential{{Name: c.Name, Value: []byte(c.Value)}}, nil
 	}
-	dir := credentialsOf(container)
-	files, err := readCredentials(dir, c.Name)
+	files, err := readCredentials(credentialsOf(container.Name), c.Name, container.Credentials)
 	if files != nil || err != nil {
 		return files, err
 	}
@@ -78,7 +77,7 @@ func credentialText(c *config.Container, name string) ([]byte, error) {
 		}
 		return text, err
 	}
-	files, err := loadCredential(c.Name, c.Credentials[i])
+	files, err := loadCredential(c, c.Credentials[i])
 	if err == nil && len(files) != 1 {
 		err = errors.New("it is not one file")
 	}
@@ -88,8 +87,9 @@ func credentialText(c *config.Container, name string) ([]byte, error) {
 	return files[0].Value, nil
 }
 
-// readCredentials reads those that systemd has loaded by a name; nil: there are none.
-func readCredentials(dir, name string) (files []rootfs.Credential, err error) {
+// readCredentials reads those that systemd has loaded by a name, but for those that are keys
+// themselves; nil: there are none.
+func readCredentials(dir, name string, keys []config.Credential) (files []rootfs.Credential, err error) {
 	value, err := readCredential(filepath.Join(dir, name))
 	switch {
 	case err == nil:
@@ -102,7 +102,8 @@ func readCredentials(dir, name string) (files []rootfs.Credential, err error) {
 		return nil, nil //nolint:nilerr // the unit has no credentials
 	}
 	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), name+"_") {
+		isKey := func(key config.Credential) bool { return key.Name == e.Name() }
+		if !strings.HasPrefix(e.Name(), name+"_") || slices.ContainsFunc(keys, isKey) {
 			continue
 		}
 		if value, err = readCredential(filepath.Join(dir, e.Name())); err != nil {

@@ -62,7 +62,7 @@ func Start(ctx context.Context, options Options) (pid int, err error) {
 	l := &launcher{options: options, pidfd: -1}
 	defer l.unlock()
 	defer l.closeShared()
-	for _, phase := range []func() error{l.load, l.checkUnit, l.checkSecurity, l.dieOnRequest, l.resolve, l.claim} {
+	for _, phase := range []func() error{checkStreams, l.load, l.checkUnit, l.checkSecurity, l.dieOnRequest, l.resolve, l.claim} {
 		if err := phase(); err != nil {
 			return 0, err
 		}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/cocker/cocker/config"
 	"github.com/cocker/cocker/internal/idrange"
 	"github.com/cocker/cocker/internal/linux"
@@ -30,6 +32,19 @@ func (l *launcher) checkSecurity() error {
 	}
 	if s.SELinuxLabel != "" && !hasModule("selinux") {
 		return fmt.Errorf("[security] selinux_label = %q: SELinux is not at work on this host (no /sys/fs/selinux, see the kernel's parameter lsm=)", s.SELinuxLabel)
+	}
+	return nil
+}
+
+// checkStreams refuses a directory as one of the standard descriptors, which become the
+// container's: from it ".." leads to the host's root directory, whatever the container's is
+// (CVE-2024-21626).
+func checkStreams() error {
+	for fd, name := range [...]string{"input", "output", "error"} {
+		var stat unix.Stat_t
+		if err := unix.Fstat(fd, &stat); err == nil && stat.Mode&unix.S_IFMT == unix.S_IFDIR {
+			return fmt.Errorf("the standard %s is a directory, which would give the container a way to the host's files", name)
+		}
 	}
 	return nil
 }

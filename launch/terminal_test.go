@@ -3,6 +3,8 @@ package launch
 import (
 	"errors"
 	"os"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -10,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cocker/cocker/internal/linux"
+	"github.com/cocker/cocker/internal/session"
 )
 
 // A terminal of another devpts than the host's has a path that leads to none, or to another.
@@ -26,29 +29,61 @@ func TestTerminalPath(t *testing.T) {
 	if got := terminalPath(1 << 20); got != "" {
 		t.Errorf("none: %q", got)
 	}
-	foreign, err := linux.NewMount("devpts", unix.MOUNT_ATTR_NOSUID, linux.Option{Key: "newinstance"}, linux.Option{Key: "ptmxmode", Value: "0666"})
-	if errors.Is(err, unix.EPERM) {
-		t.Skip("needs root: ", err)
-	}
+	peers, err := foreignTerminals(slave.Name())
 	if err != nil {
-		t.Fatal(err)
+		t.Skip("no other devpts here: ", err)
 	}
-	defer unix.Close(foreign)
-	fd, err := unix.Openat(foreign, "ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
+	defer session.CloseAll(peers)
+	last := peers[len(peers)-1]
+	if name, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(last)); err != nil || name != slave.Name() {
+		t.Fatalf("the test is not testing: %q, %v; want %q", name, err, slave.Name())
 	}
-	other := os.NewFile(uintptr(fd), "ptmx")
-	defer other.Close()
-	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
-		t.Fatal(err)
-	}
-	peer, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
-	if errno != 0 {
-		t.Skip("no TIOCGPTPEER: ", errno)
-	}
-	defer unix.Close(int(peer))
-	if got := terminalPath(int(peer)); got != "" {
+	if got := terminalPath(last); got != "" {
 		t.Errorf("one of another devpts: %q", got)
 	}
+}
+
+// foreignTerminals opens terminals of another devpts, as a container has it, until one has
+// the given name there.
+func foreignTerminals(name string) (peers []int, err error) {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // for good: the mount namespace goes with the thread
+		done <- func() error {
+			if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+				return err
+			}
+			if err := linux.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+				return err
+			}
+			if err := linux.Mount("devpts", "/dev/pts", "devpts", unix.MS_NOSUID, "newinstance,ptmxmode=0666"); err != nil {
+				return err
+			}
+			for len(peers) < 2000 {
+				fd, err := linux.Open("/dev/pts/ptmx", unix.O_RDWR|unix.O_NOCTTY)
+				if err != nil {
+					return err
+				}
+				peers = append(peers, fd)
+				if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
+					return err
+				}
+				number, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+				if err != nil {
+					return err
+				}
+				peer, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
+				if errno != 0 {
+					return errno
+				}
+				peers = append(peers, int(peer))
+				if name == "/dev/pts/"+strconv.Itoa(number) {
+					return nil
+				}
+			}
+			return errors.New("none has that number")
+		}()
+	}()
+	err = <-done
+	return peers, err
 }

@@ -22,14 +22,14 @@ func limitCapabilities(set uint64) error {
 
 // dropBounding takes capabilities from the bounding set of this thread.
 func dropBounding(set uint64) error {
-	last := uintptr(unix.CAP_LAST_CAP)
-	for capability := uintptr(0); capability <= last; capability++ {
+	const all = 64 // a newer kernel has some that CAP_LAST_CAP does not know, and gives them to root
+	for capability := uintptr(0); capability < all; capability++ {
 		if set&(1<<capability) == 0 {
 			continue
 		}
 		err := unix.Prctl(unix.PR_CAPBSET_DROP, capability, 0, 0, 0)
 		if err == unix.EINVAL {
-			break // the kernel is older than this list
+			break // that was the kernel's last one
 		}
 		if err != nil {
 			return fmt.Errorf("drop capability %d: %w", capability, err)

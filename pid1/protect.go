@@ -3,6 +3,7 @@ package pid1
 import (
 	"errors"
 	"fmt"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -51,7 +52,7 @@ func protectKernel(plan *handoff.Plan) error {
 		return err
 	}
 	defer unix.Close(sys)
-	if err := m.hide(sys, hiddenOfSys[:]); err != nil {
+	if err := errors.Join(m.hide(sys, hiddenOfSys[:]), m.hideThrottling(sys)); err != nil {
 		return fmt.Errorf("protect /sys: %w", err)
 	}
 	return nil
@@ -61,7 +62,7 @@ func protectKernel(plan *handoff.Plan) error {
 // on, and makes sure that it is that: what is written or mounted below a directory of the
 // image would protect nothing (CVE-2019-16884, CVE-2025-52881).
 func openKernel(name string, magic int64) (fd int, err error) {
-	fd, err = linux.OpenPlain(unix.AT_FDCWD, "/"+name, unix.O_PATH|unix.O_DIRECTORY, 0)
+	fd, err = openPlain("/"+name, unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return -1, err
 	}
@@ -75,6 +76,17 @@ func openKernel(name string, magic int64) (fd int, err error) {
 		return -1, fmt.Errorf("/%s is not the kernel's: %w", name, err)
 	}
 	return fd, nil
+}
+
+// openPlain opens a path without links, wherever this process is: for openat2(2) with
+// RESOLVE_IN_ROOT the working directory would be the root.
+func openPlain(path string, flags int) (fd int, err error) {
+	root, err := linux.Open("/", unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(root)
+	return linux.OpenPlain(root, path, flags, 0)
 }
 
 // openBelow opens what is below the root of a file system of the kernel, and on it: no link
@@ -94,7 +106,7 @@ type mask struct{ null, empty int }
 // newMask opens the null device. It is looked at, as an image has led an engine to another
 // file there (CVE-2025-31133).
 func newMask() (*mask, error) {
-	null, err := linux.OpenPlain(unix.AT_FDCWD, "/dev/null", unix.O_PATH, 0)
+	null, err := openPlain("/dev/null", unix.O_PATH)
 	if err != nil {
 		return nil, err
 	}
@@ -120,34 +132,54 @@ func (m *mask) close() {
 func (m *mask) hide(root int, names []string) error {
 	var errs []error
 	for _, name := range names {
-		if err := m.hideOne(root, name); err != nil {
+		if _, err := m.hideOne(root, name); err != nil {
 			errs = append(errs, fmt.Errorf("hide %q: %w", name, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func (m *mask) hideOne(root int, name string) error {
+// hideOne hides a file or directory; false: this kernel has none of that name.
+func (m *mask) hideOne(root int, name string) (hidden bool, err error) {
 	target, err := openBelow(root, name, unix.O_PATH)
 	if target < 0 || err != nil {
-		return err
+		return false, err
 	}
 	defer unix.Close(target)
 	var st unix.Stat_t
 	if err := unix.Fstat(target, &st); err != nil {
-		return err
+		return false, err
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
-		return attachCopy(m.null, target)
+		return true, attachCopy(m.null, target)
 	}
 	if m.empty >= 0 {
-		return attachCopy(m.empty, target)
+		return true, attachCopy(m.empty, target)
 	}
 	m.empty, err = linux.NewMount("tmpfs", noExecution|unix.MOUNT_ATTR_RDONLY, linux.Option{Key: "mode", Value: "0755"})
 	if err != nil {
-		return err
+		return false, err
 	}
-	return linux.Attach(m.empty, target)
+	return true, linux.Attach(m.empty, target)
+}
+
+// hideThrottling hides how often each processor had to be slowed down for its heat: that
+// tells of what others compute (GHSA-6fw5-f8r9-fgfm of moby). Where the first processor
+// does not say so none does, and that costs two system calls: it is always online (Linux 6.5; cpu0_hotplug
+// before that was for debugging). A processor that is added later is not hidden.
+func (m *mask) hideThrottling(sys int) error {
+	for number := 0; ; number++ {
+		name := "devices/system/cpu/cpu" + strconv.Itoa(number)
+		processor, err := openBelow(sys, name, unix.O_PATH)
+		if processor < 0 || err != nil {
+			return err
+		}
+		_ = unix.Close(processor)
+		hidden, err := m.hideOne(sys, name+"/thermal_throttle")
+		if err != nil || !hidden && number == 0 {
+			return err
+		}
+	}
 }
 
 func attachCopy(source, target int) error {

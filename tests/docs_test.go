@@ -223,6 +223,28 @@ func TestEveryPromiseHasATest(t *testing.T) {
 	}
 }
 
+// docs/security.md says so, and a corpus is what "go test" tries without -fuzz.
+func TestEveryFuzzTargetHasACorpus(t *testing.T) {
+	targets := 0
+	err := filepath.WalkDir("..", func(path string, entry os.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, m := range regexp.MustCompile(`(?m)^func (Fuzz\w+)\(`).FindAllStringSubmatch(string(text), -1) {
+			corpus := filepath.Join(filepath.Dir(path), "testdata", "fuzz", m[1])
+			if files, err := os.ReadDir(corpus); err != nil || len(files) == 0 {
+				t.Errorf("%s has no corpus in %s: %v", m[1], corpus, err)
+			}
+			targets++
+		}
+		return err
+	})
+	if err != nil || targets < 30 {
+		t.Errorf("%d targets, %v", targets, err)
+	}
+}
+
 // existingTests are the tests of all packages.
 func existingTests(t *testing.T) map[string]bool {
 	t.Helper()

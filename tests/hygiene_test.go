@@ -91,6 +91,25 @@ func TestNothingOfTheHostReachesTheContainer(t *testing.T) {
 				}
 			}
 		}
+		// What the caller has as a standard descriptor is the container's, but for a directory.
+		for _, words := range []string{"-i demo true </", "--init none -i demo true </", "demo true 2</", "-i demo true 0</srv 2>&0"} {
+			if r := h.Run(t, "cocker run --rm "+words); r.ExitCode != 125 || !strings.Contains(words, "2") && !strings.Contains(r.Stderr, "the standard input is a directory") {
+				t.Errorf("cocker run --rm %s: %+v", words, r)
+			}
+		}
+		declare(t, h, map[string]string{"unit": "image = 'demo'\ncommand = ['true']\n[service]\nStandardInput = 'file:/srv'\n"})
+		if r := h.Run(t, "timeout 60 systemctl start cocker@unit"); r.ExitCode == 0 {
+			t.Error("a unit with a directory as its standard input starts")
+		}
+		h.MustRun(t, "systemctl reset-failed cocker@unit")
+		// The filter refuses the calls for keys; the key is not there either.
+		for _, init := range inits {
+			const key = "read a key of who started the container"
+			got := probed(t, h, `/srv/probe with-key of-the-host /usr/bin/cocker run --rm --init "$1" --seccomp none probe:1 /probe canary of-the-host`, init)
+			if got["seccomp filter"].Result != "off" || !strings.Contains(got[key].Detail, "there is none") {
+				t.Errorf("init %s, without a filter (%s): %+v", init, got["seccomp filter"].Result, got[key])
+			}
+		}
 		// Nor is it PID 1's, where a root of the container that can trace would find it.
 		start(t, h, "quiet", "image = 'demo'\n"+sh("sleep 100000"))
 		variables := h.MustRun(t, `tr '\0' '\n' </proc/"$1"/environ | sed 's/=.*//' | sort | xargs`, mainPID(t, h, "quiet"))
@@ -253,6 +272,13 @@ func TestSecurityCommand(t *testing.T) {
 		for _, want := range []string{"Exposure of plain, as it runs now: ", "Exposure of asleep, by its file, as it does not run: ", "root is ", " of the host"} {
 			if !strings.Contains(text, want) {
 				t.Errorf("no %q in\n%s", want, text)
+			}
+		}
+		// Whose file is gone, or is wrong, may have any path of the host.
+		for _, change := range []string{`rm "$1"`, `echo 'x = 1' >"$1"`} {
+			got := h.MustRun(t, `cp "$1" /root/loose.toml; `+change+`; cocker security loose | grep 'writable path'; mv /root/loose.toml "$1"`, "/etc/cocker/containers/loose.toml")
+			if !strings.Contains(got, "not known") {
+				t.Errorf("%s: %s", change, got)
 			}
 		}
 		asleep := h.MustRun(t, off, "asleep")

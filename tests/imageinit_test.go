@@ -174,6 +174,37 @@ func endsOfBooted(t *testing.T, h *host.Host) {
 	h.MustRun(t, `timeout 200 systemctl start cocker@debian && timeout 100 systemctl stop cocker@debian`)
 }
 
+// Without a user namespace an image boots, too, as with systemd-nspawn. It could take over the
+// host, which is said at each start; what a systemd does by itself changes nothing there.
+func TestImageInitWithoutUserNamespace(t *testing.T) {
+	onCleanHost(t, func(t *testing.T, h *host.Host) {
+		h.ImportMachine(t, "debian:13")
+		const look = `hostname; sysctl -a 2>/dev/null | grep '^kernel\|^vm\|^fs.protected' | grep -v 'random\|ns_last_pid\|pty.nr' | sort; grep -v '/run/cocker' /proc/self/mounts | sort; ls /dev /dev/shm; systemctl --failed --no-legend; cat /sys/fs/cgroup/cgroup.subtree_control`
+		before, since := h.MustRun(t, look), now(t, h)
+		declare(t, h, map[string]string{"bare": booting + noUsers})
+		h.MustRun(t, `timeout 200 systemctl start cocker@bare || { systemctl status cocker@bare >&2; exit 1; }`)
+		isRunning(t, h, "bare")
+		if got := h.MustRun(t, `journalctl -q -o cat -p warning --since="$1" -u cocker@bare`, since); !strings.Contains(got, "private_users = false and CAP_DAC_READ_SEARCH, CAP_SYS_ADMIN: whoever is root in it can take over the host") {
+			t.Errorf("the journal does not warn: %s", got)
+		}
+		h.MustRun(t, `[ "$(cocker exec bare cat /proc/self/uid_map | xargs)" = "0 0 4294967295" ] && ! systemd-run -M bare --pipe --wait -q systemd-detect-virt --private-users`)
+		for _, script := range []string{"echo 1 >/proc/sys/vm/overcommit_memory", "mknod /tmp/disk b 8 0", "echo 1 >/sys/kernel/mm/transparent_hugepage/enabled"} {
+			if r := h.Run(t, `timeout 60 systemd-run -M bare --pipe --wait -q sh -c "$1"`, script); r.ExitCode == 0 {
+				t.Errorf("%s: done", script)
+			}
+		}
+		pid := mainPID(t, h, "bare")
+		h.MustRun(t, "machinectl reboot bare")
+		h.WaitFor(t, 2*eventually, "the restart", `[ "$(systemctl show --value -p NRestarts,SubState cocker@bare | sort | xargs)" = "1 running" ] && [ "$(systemctl show -P MainPID cocker@bare)" != "$1" ]`, pid)
+		isRunning(t, h, "bare")
+		h.MustRun(t, `timeout 100 systemctl stop cocker@bare`)
+		assertProperties(t, h, "bare", map[string]string{"ActiveState": "inactive", "Result": "success"})
+		if after := h.MustRun(t, look); after != before {
+			t.Errorf("the host was\n%s\nand is\n%s", before, after)
+		}
+	})
+}
+
 // With all controllers systemd in the container divides what the unit has, and cannot have
 // more (cgroups(7), "Delegation").
 func TestVMImageInit(t *testing.T) {

@@ -255,6 +255,7 @@ type screen struct {
 	to    io.Writer
 	shown chan string // closed when the terminal is
 	seen  string      // shown and not yet expected
+	past  string      // expected, and what was before it
 }
 
 func newScreen(t *testing.T, master *os.File) *screen {
@@ -296,7 +297,8 @@ func (s *screen) expect(texts ...string) {
 				s.t.Fatalf("waiting for %q; seen:\n%s", text, s.seen)
 			}
 		}
-		_, s.seen, _ = strings.Cut(s.seen, text)
+		before, rest, _ := strings.Cut(s.seen, text)
+		s.past, s.seen = s.past+before+text, rest
 	}
 }
 

@@ -26,7 +26,8 @@ func securityCommand(s *streams) *cobra.Command {
 		Long: `Security lists what keeps a container apart from the host, what of that is on
 and off, and why each matters, in the manner of "systemd-analyze security". Of a
 container that runs, it is read from the kernel and from systemd as it is now,
-of the least confined of its processes; of one that does not run, from its file.
+of the least confined of its processes; only what it is given of the host's paths
+is what its file says. Of one that does not run, all is read from its file.
 
 The exposure is between 0, for a container that everything confines, and 10. It
 judges the confinement, and not the program that is confined; nobody needs a 0.`,
@@ -97,7 +98,7 @@ func factsOf(c container) (*confinement.Facts, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read what confines %s: %w", c.Name, err)
 		}
-	case c.Config == nil:
+	case c.Config == nil || c.Problem != nil:
 		return nil, errors.Join(fmt.Errorf("container %s does not run and has no file that says how it would", c.Name), c.Problem)
 	default:
 		facts = plannedFacts(c.Config)
@@ -106,7 +107,7 @@ func factsOf(c container) (*confinement.Facts, error) {
 	for _, allowed := range c.Unit.DeviceAllow {
 		facts.MoreDevices = append(facts.MoreDevices, strings.TrimSpace(allowed))
 	}
-	facts.Binds = bindsOf(c.Config)
+	facts.Binds, facts.NoFile = bindsOf(c.Config), c.Config == nil || c.Problem != nil
 	return facts, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"math"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -36,28 +37,29 @@ func TestJudgeBounds(t *testing.T) {
 // To take any one measure out makes the exposure larger, and names the measure.
 func TestJudgeTellsEach(t *testing.T) {
 	for name, takeOut := range map[string]func(*Facts){
-		"own user ids":                 func(f *Facts) { f.OwnUsers = false },
-		"filter of system calls":       func(f *Facts) { f.Filter = false },
-		"no new privileges":            func(f *Facts) { f.NoNewPrivs = false },
-		"user is not root":             func(f *Facts) { f.RootUser = true },
-		"no ambient capabilities":      func(f *Facts) { f.Ambient = 1 },
-		"without cap_sys_admin":        func(f *Facts) { f.Bounding = 1 << unix.CAP_SYS_ADMIN },
-		"own network":                  func(f *Facts) { f.Shared = map[string]bool{"net": true} },
-		"switches of the kernel":       func(f *Facts) { f.Writable = []string{"/proc/sys"} },
-		"the host's state hidden":      func(f *Facts) { f.Shown = []string{"/proc/keys"} },
-		"read-only root":               func(f *Facts) { f.ReadOnlyRoot = false },
-		"devices closed":               func(f *Facts) { f.Devices = false },
-		"no more devices":              func(f *Facts) { f.MoreDevices = []string{"/dev/kvm rw"} },
-		"no writable path of the host": func(f *Facts) { f.Binds = []Bind{{Source: "/srv"}} },
-		"limit of memory":              func(f *Facts) { f.MemoryLimit = false },
-		"limit of processes":           func(f *Facts) { f.TasksLimit = false },
-		"label of a security module":   func(f *Facts) { f.Label = "" },
+		"own user ids":                  func(f *Facts) { f.OwnUsers = false },
+		"filter of system calls":        func(f *Facts) { f.Filter = false },
+		"no new privileges":             func(f *Facts) { f.NoNewPrivs = false },
+		"user is not root":              func(f *Facts) { f.RootUser = true },
+		"no ambient capabilities":       func(f *Facts) { f.Ambient = 1 },
+		"without cap_sys_admin":         func(f *Facts) { f.Bounding = 1 << unix.CAP_SYS_ADMIN },
+		"own network":                   func(f *Facts) { f.Shared = map[string]bool{"net": true} },
+		"switches of the kernel":        func(f *Facts) { f.Writable = []string{"/proc/sys"} },
+		"the host's state hidden":       func(f *Facts) { f.Shown = []string{"/proc/keys"} },
+		"read-only root":                func(f *Facts) { f.ReadOnlyRoot = false },
+		"devices closed":                func(f *Facts) { f.Devices = false },
+		"no more devices":               func(f *Facts) { f.MoreDevices = []string{"/dev/kvm rw"} },
+		"no writable path of the host":  func(f *Facts) { f.Binds = []Bind{{Source: "/srv"}} },
+		"no writable path of the host ": func(f *Facts) { f.NoFile = true },
+		"limit of memory":               func(f *Facts) { f.MemoryLimit = false },
+		"limit of processes":            func(f *Facts) { f.TasksLimit = false },
+		"label of a security module":    func(f *Facts) { f.Label = "" },
 	} {
 		facts := confined()
 		takeOut(facts)
 		measures, exposure := Judge(facts)
 		off := slices.IndexFunc(measures, func(m Measure) bool { return !m.On })
-		if exposure <= 0 || off < 0 || measures[off].Name != name || measures[off].Exposure != exposure {
+		if exposure <= 0 || off < 0 || measures[off].Name != strings.TrimSpace(name) || measures[off].Exposure != exposure {
 			t.Errorf("%s: exposure %v, of %+v", name, exposure, measures[max(off, 0)])
 		}
 	}

@@ -19,6 +19,7 @@ type Facts struct {
 	Devices      bool     // the kernel lets it open devices of the list only
 	MoreDevices  []string
 	Binds        []Bind
+	NoFile       bool // so nobody knows the binds
 	MemoryLimit  bool
 	TasksLimit   bool
 	Label        string // of a security module; "": it has none
@@ -46,4 +47,4 @@ var kernelSwitches = [...]string{"/proc/sys", "/proc/sysrq-trigger", "/proc/irq"
 // hostInformation tells of the host what no container needs (Docker's list, moby
 // daemon/pkg/oci/defaults.go).
 var hostInformation = [...]string{"/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
-	"/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/sys/devices/virtual/powercap", "/sys/firmware"}
+	"/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/sys/devices/system/cpu/cpu0/thermal_throttle", "/sys/devices/virtual/powercap", "/sys/firmware"}

@@ -109,7 +109,11 @@ func (f *Facts) judgeFiles(add adder) {
 			writable = append(writable, b.Source)
 		}
 	}
-	add("no writable path of the host", len(writable) == 0, 3, "none", strings.Join(writable, " "), "what is written there by a container, programs of the host read")
+	paths := strings.Join(writable, " ")
+	if f.NoFile {
+		paths = "not known: its file is gone, or has errors"
+	}
+	add("no writable path of the host", len(writable) == 0 && !f.NoFile, 3, "none", paths, "what is written there by a container, programs of the host read")
 }
 
 func devices(usual string, more []string) string {
