@@ -92,6 +92,35 @@ func TestAsRecord(t *testing.T) {
 	}
 }
 
+// Both ways give the same of this kernel's log, if it may be read.
+func TestReadAll(t *testing.T) {
+	log, err := OpenLog()
+	if err != nil {
+		t.Skip("needs the kernel's log: ", err)
+	}
+	defer log.Close()
+	text, err := readAll()
+	if err != nil || log.fd < 0 {
+		t.Skip("needs the kernel's log: ", err)
+	}
+	has := map[string]bool{}
+	(&Log{fd: -1, text: text}).records(func(record string) {
+		_, text, _ := strings.Cut(record, ";")
+		has[strings.TrimSpace(text)] = true
+	})
+	missing, all := 0, 0
+	log.records(func(record string) {
+		_, text, _ := strings.Cut(record, ";")
+		text, _, _ = strings.Cut(text, "\n")
+		if all++; !has[strings.TrimSpace(text)] {
+			missing++ // it came in between, or has odd characters
+		}
+	})
+	if all == 0 || missing > all/2 {
+		t.Errorf("%d of %d records are missing", missing, all)
+	}
+}
+
 // What was told is known by the numbers of the records, whatever is killed again under
 // the same number of a process.
 func TestLater(t *testing.T) {
