@@ -230,14 +230,14 @@ func TestVMKilledWhileItRuns(t *testing.T) {
 		asked   = "pipe=/run/cocker-oom; [ -p $pipe ] && [ $(stat -c %a:%u $pipe) = 600:0 ] && systemctl is-active -q cocker-oom.socket"
 	)
 	onVirtualHost(t, func(t *testing.T, h *host.Host) {
-		start(t, h, "hungry", "image = 'demo'\n"+sh(waiting)+limits)
+		start(t, h, "greedy", "image = 'demo'\n"+sh(waiting)+limits)
 		start(t, h, "other", "image = 'demo'\n"+limits)
-		pid := mainPID(t, h, "hungry")
-		h.WaitFor(t, eventually, "its trap", "journalctl -q -o cat -u cocker@hungry | grep -qx ready")
+		pid := mainPID(t, h, "greedy")
+		h.WaitFor(t, eventually, "its trap", "journalctl -q -o cat -u cocker@greedy | grep -qx ready")
 		h.MustRun(t, asked)
 		var all []string
 		for range 2 {
-			all = append(all, killedOnRequest(t, h, "hungry"))
+			all = append(all, killedOnRequest(t, h, "greedy"))
 		}
 		if all[0] == all[1] {
 			t.Errorf("twice the same process: %v", all)
@@ -250,30 +250,30 @@ func TestVMKilledWhileItRuns(t *testing.T) {
 			while [ "$(date +%s)" -lt $end ]; do timeout 1 dd if=/dev/zero of=/run/cocker-oom bs=4k count=1 oflag=nonblock 2>/dev/null || :; done
 			journalctl --sync; n=$(journalctl -q -o cat -u cocker-oom.service | grep -c '^Finished')
 			[ "$n" -gt 6 ] || { echo "it ran $n times only" >&2; exit 1; }; `+asked, pid)
-		all = append(all, killedOnRequest(t, h, "hungry"))
+		all = append(all, killedOnRequest(t, h, "greedy"))
 		h.MustRun(t, "systemctl start cocker-oom.service") // by hand: there is nothing new
-		assertKilledLines(t, h, "hungry", all...)
+		assertKilledLines(t, h, "greedy", all...)
 		assertKilledLines(t, h, "other")
-		h.MustRun(t, `[ "$(systemctl is-active cocker@hungry)" = active ] && ! systemctl is-failed cocker-oom.socket cocker-oom.service`)
-		if got := mainPID(t, h, "hungry"); got != pid {
+		h.MustRun(t, `[ "$(systemctl is-active cocker@greedy)" = active ] && ! systemctl is-failed cocker-oom.socket cocker-oom.service`)
+		if got := mainPID(t, h, "greedy"); got != pid {
 			t.Error("it was restarted")
 		}
 
 		// What nobody has heard of is told at the end, and only that.
 		h.MustRun(t, "systemctl stop cocker-oom.socket; systemctl stop cocker-oom.service")
 		h.MustRun(t, `kill -USR1 "$1"`, pid)
-		h.WaitFor(t, eventually, "another kill", "grep -qx 'oom_kill 4' /sys/fs/cgroup/machine.slice/cocker@hungry.service/memory.events")
+		h.WaitFor(t, eventually, "another kill", "grep -qx 'oom_kill 4' /sys/fs/cgroup/machine.slice/cocker@greedy.service/memory.events")
 		h.WaitFor(t, eventually, "its line in the kernel's log", "[ $(dmesg | grep -c 'Memory cgroup out of memory: Killed process') -ge 4 ]")
 		all = append(all, lastKilled(t, h))
-		h.MustRun(t, "systemctl stop cocker@hungry cocker@other")
-		assertKilledLines(t, h, "hungry", all...)
+		h.MustRun(t, "systemctl stop cocker@greedy cocker@other")
+		assertKilledLines(t, h, "greedy", all...)
 		h.WaitFor(t, eventually, "nothing is left", `! [ -e /run/cocker-oom ] && ! systemctl list-units --all --plain --no-legend 'cocker-oom*' | grep .`)
 		// With a restart of the only container it stays.
-		h.MustRun(t, `set -e; systemctl start cocker@hungry; id=$(systemctl show -P InvocationID cocker-oom.socket); systemctl restart cocker@hungry
+		h.MustRun(t, `set -e; systemctl start cocker@greedy; id=$(systemctl show -P InvocationID cocker-oom.socket); systemctl restart cocker@greedy
 			[ "$(systemctl show -P InvocationID cocker-oom.socket)" = "$id" ]
-			find /proc/"$(systemctl show -P MainPID cocker@hungry)"/fd -lname /run/cocker-oom | grep -q .; systemctl stop cocker@hungry`)
+			find /proc/"$(systemctl show -P MainPID cocker@greedy)"/fd -lname /run/cocker-oom | grep -q .; systemctl stop cocker@greedy`)
 		// Without the socket it starts, too.
-		h.MustRun(t, `systemctl mask --runtime -q cocker-oom.socket; systemctl start cocker@hungry; s=$?; systemctl stop cocker@hungry; systemctl unmask --runtime -q cocker-oom.socket; exit $s`)
+		h.MustRun(t, `systemctl mask --runtime -q cocker-oom.socket; systemctl start cocker@greedy; s=$?; systemctl stop cocker@greedy; systemctl unmask --runtime -q cocker-oom.socket; exit $s`)
 	})
 }
 
@@ -287,7 +287,6 @@ func killedOnRequest(t *testing.T, h *host.Host, name string) string {
 	killed := lastKilled(t, h)
 	line := "The kernel killed a process of container " + name + ": out of memory (memory_max 64M): " + killed
 	h.WaitFor(t, eventually, "the line "+line, `systemctl status --no-pager --full cocker@"$1" | grep -F "$2"`, name, line)
-	t.Log("\n" + statusOf(t, h, name))
 	return killed
 }
 
