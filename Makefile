@@ -6,7 +6,7 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
 PROGRAMS := cocker cocker-generator cocker-launch cocker-init cocker-dns
-UNITS    := $(wildcard units/*.service units/*.slice units/*.target units/*.timer)
+UNITS    := $(wildcard units/*.service units/*.slice units/*.target units/*.timer units/*.socket)
 MANPAGES := $(wildcard docs/man/*.1 docs/man/*.5 docs/man/*.7 docs/man/*.8)
 
 bindir        := $(DESTDIR)$(PREFIX)/bin

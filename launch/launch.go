@@ -255,14 +255,14 @@ func (l *launcher) spawn() (err error) {
 	return l.channel.SendPlan(l.plan)
 }
 
-// forSessions are the descriptors that init needs for sessions; -1: none.
+// forSessions are the descriptors that init needs for sessions, and beside them; -1: none.
 type forSessions struct {
-	control, rescue, cgroup int
-	processes               []int // from handoff.ProcessesFD on
+	control, rescue, cgroup, kills int
+	processes                      []int // from handoff.ProcessesFD on
 }
 
 func (f forSessions) close() {
-	for _, fd := range append([]int{f.control, f.rescue, f.cgroup}, f.processes...) {
+	for _, fd := range append([]int{f.control, f.rescue, f.cgroup, f.kills}, f.processes...) {
 		if fd >= 0 {
 			_ = unix.Close(fd)
 		}
@@ -271,7 +271,7 @@ func (f forSessions) close() {
 
 // sessions prepares for sessions, if there is an init that serves them.
 func (l *launcher) sessions() (f forSessions, err error) {
-	f = forSessions{control: -1, rescue: -1, cgroup: -1}
+	f = forSessions{control: -1, rescue: -1, cgroup: -1, kills: -1}
 	if l.container.Init == config.InitNone {
 		return f, nil
 	}
@@ -282,6 +282,10 @@ func (l *launcher) sessions() (f forSessions, err error) {
 	l.plan.Sessions, l.plan.Rescue = true, f.rescue >= 0
 	if err = delegate(l.container, l.idBase); err == nil && l.container.Init == config.InitCocker {
 		f.cgroup, err = openCgroup(l.idBase)
+	}
+	if err == nil && l.container.Init == config.InitCocker {
+		f.kills = openKills()
+		l.plan.Kills = f.kills >= 0
 	}
 	if err == nil && len(l.plan.Processes) > 0 {
 		f.processes, err = l.forProcesses()

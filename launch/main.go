@@ -30,6 +30,7 @@ func verbs() []verb {
 		{"cleanup", "CONTAINER", func(_ context.Context, name string) error { return cleanUpUnit(name) }},
 		{"remove", "CONTAINER", func(_ context.Context, name string) error { return RemoveTransient(name) }},
 		{"views", "attach|detach", func(_ context.Context, what string) error { return views(what) }},
+		{"tell", "kills", func(_ context.Context, what string) error { return tell(what) }},
 		{"await", "PID:START", func(_ context.Context, process string) error { return await(process) }},
 		{"freeze", "UNIT", func(ctx context.Context, unit string) error { return freeze(ctx, unit) }},
 		{"thaw", "UNIT", func(ctx context.Context, unit string) error { return thaw(ctx, unit) }},

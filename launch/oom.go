@@ -1,7 +1,6 @@
 package launch
 
 import (
-	"fmt"
 	"os"
 	"strings"
 
@@ -24,15 +23,19 @@ func tellKills(name string) {
 	if state, err := ReadState(name); err == nil {
 		leader, idBase = state.Leader, state.IDBase
 	}
-	report := oom.Read(ownCgroup(), idBase)
-	switch {
-	case report == nil:
-	case endedBy(report, leader):
+	cgroup := ownCgroup()
+	report := oom.Read(cgroup, idBase)
+	if report == nil {
+		return
+	}
+	if endedBy(report, leader) {
 		text := KilledPrefix + report.String()
 		say(os.Stderr, "<3>", text)
 		_ = Notify("STATUS=" + text)
-	default:
-		warn(fmt.Sprintf("The kernel killed a process while the container ran: %s", report))
+		return
+	}
+	if report := oom.News(cgroup, idBase); report != nil { // what tell has not seen
+		warn(killedText(name, report))
 	}
 }
 

@@ -24,7 +24,7 @@ func ProcessCgroup(container, process string) string {
 func (l *launcher) forProcesses() (files []int, err error) {
 	defer func() {
 		if err != nil {
-			forSessions{-1, -1, -1, files}.close()
+			forSessions{-1, -1, -1, -1, files}.close()
 			files = nil
 		}
 	}()

@@ -85,7 +85,7 @@ func assembleAndClone(spec *rootfs.Spec, namespaces namespacesOf, plan *handoff.
 	const closed = ^uintptr(0)
 	files := []uintptr{0, 1, 2, handoff.ChannelFD: theirs.Fd(), handoff.NotifyFD: uintptr(notify),
 		handoff.ControlFD: uintptr(sessions.control), handoff.RescueFD: uintptr(sessions.rescue), handoff.CgroupFD: uintptr(sessions.cgroup),
-		handoff.CredentialsFD: uintptr(credentials)}
+		handoff.CredentialsFD: uintptr(credentials), handoff.KillsFD: uintptr(sessions.kills)}
 	for i, fd := range sessions.processes {
 		for len(files) < handoff.ProcessesFD+i {
 			files = append(files, closed)

@@ -44,6 +44,9 @@ func enterSecondStage(plan *handoff.Plan) error {
 	if plan.Sessions {
 		inherited = append(inherited, handoff.ControlFD, handoff.CgroupFD)
 	}
+	if plan.Kills {
+		inherited = append(inherited, handoff.KillsFD)
+	}
 	if plan.Rescue {
 		inherited = append(inherited, handoff.RescueFD)
 	}

@@ -72,6 +72,7 @@ func supervise(plan *handoff.Plan, processes []*process, channel *handoff.Init, 
 	}
 	forward.run()
 	s.sessions = openSessions(plan, kept, bus)
+	watchKills(plan)
 	control := s.listenControl()
 	for !s.over {
 		s.wait(s.handle)

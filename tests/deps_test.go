@@ -68,6 +68,8 @@ func TestPackagesSeeOnlyWhatIsBelow(t *testing.T) {
 		{"internal/template", []string{"config"}, "text in, text out"},
 		{"internal/render", []string{"internal/agent", "internal/linux", "internal/template", "rootfs"}, "half of it runs with a hostile container's files in its hands"},
 		{"internal/sparse", nil, "it writes one file"},
+		{"internal/oom", []string{"internal/linux"}, "it reads what the kernel says"},
+		{"internal/journal", nil, "it writes to one socket"},
 		{"internal/inode", nil, "it reads one file"},
 		{"image/unpack", []string{"internal/sparse"}, "everything in a layer is hostile; what reads it must be looked through"},
 		{"internal/treecopy", []string{"internal/agent", "internal/inode", "internal/linux", "internal/sparse", "image/unpack"}, "half of it runs with a hostile container's files in its hands"},

@@ -24,7 +24,7 @@ func TestInstallAndUninstall(t *testing.T) {
 		}
 	}
 	for _, want := range []string{
-		"usr/lib/systemd/system/cocker@.service", "usr/lib/systemd/system/cocker-pull@.service", "usr/lib/systemd/system/cocker-dns@.service", "usr/lib/systemd/system/cocker-prune.timer", "usr/lib/systemd/system-preset/80-cocker.preset", "usr/lib/tmpfiles.d/cocker.conf",
+		"usr/lib/systemd/system/cocker@.service", "usr/lib/systemd/system/cocker-pull@.service", "usr/lib/systemd/system/cocker-dns@.service", "usr/lib/systemd/system/cocker-prune.timer", "usr/lib/systemd/system/cocker-oom.socket", "usr/lib/systemd/system-preset/80-cocker.preset", "usr/lib/tmpfiles.d/cocker.conf",
 		"usr/lib/systemd/system/nftables.service.wants/cocker-network-rules.service", "usr/lib/systemd/network/00-cocker.network", "usr/lib/systemd/system/lxcfs.service.d/10-cocker.conf", "usr/lib/NetworkManager/conf.d/10-cocker.conf", "usr/lib/firewalld/zones/cocker.xml", "usr/share/bash-completion/completions/cocker",
 		"usr/share/cocker/seccomp.json", "usr/share/man/man1/cocker-image-import.1", "usr/share/man/man5/cocker.toml.5", "usr/share/man/man7/cocker-polkit.7", "usr/share/man/man8/cocker-launch.8",
 	} {

@@ -200,8 +200,8 @@ func TestVMOutOfMemory(t *testing.T) {
 		what := "out of memory (memory_max 64M): " + lastKilled(t, h)
 		assertKilledShown(t, h, "hungry", "running", what)
 		h.MustRun(t, "systemctl stop cocker@hungry")
-		if status := statusOf(t, h, "hungry"); !strings.Contains(status, "The kernel killed a process while the container ran: "+what) {
-			t.Errorf("%q is not in the status:\n%s", what, status)
+		if status := statusOf(t, h, "hungry"); strings.Count(status, "The kernel killed a process of container hungry: "+what) != 1 {
+			t.Errorf("%q is not in the status, or twice:\n%s", what, status)
 		}
 
 		// Another end of the same container is none of memory's.
@@ -218,6 +218,86 @@ func TestVMOutOfMemory(t *testing.T) {
 			t.Errorf("cocker run: exit status %d, %s, want %s", r.ExitCode, r.Stderr, want)
 		}
 	})
+}
+
+// Of a container that goes on, systemctl status names each process that was killed, once,
+// whoever asks for it how often.
+func TestVMKilledWhileItRuns(t *testing.T) {
+	const (
+		limits = "[resources]\nmemory_max = '64M'\nmemory_swap_max = 0\n"
+		// A grandchild of init, for each signal.
+		waiting = "trap '(dd if=/dev/zero of=/dev/null bs=100M count=1; echo over)' USR1; echo ready; while :; do sleep 100000 & wait $!; kill $!; done"
+		asked   = "pipe=/run/cocker-oom; [ -p $pipe ] && [ $(stat -c %a:%u $pipe) = 600:0 ] && systemctl is-active -q cocker-oom.socket"
+	)
+	onVirtualHost(t, func(t *testing.T, h *host.Host) {
+		start(t, h, "greedy", "image = 'demo'\n"+sh(waiting)+limits)
+		start(t, h, "other", "image = 'demo'\n"+limits)
+		pid := mainPID(t, h, "greedy")
+		h.WaitFor(t, eventually, "its trap", "journalctl -q -o cat -u cocker@greedy | grep -qx ready")
+		h.MustRun(t, asked)
+		var all []string
+		for range 2 {
+			all = append(all, killedOnRequest(t, h, "greedy"))
+		}
+		if all[0] == all[1] {
+			t.Errorf("twice the same process: %v", all)
+		}
+
+		// Whoever has the other end of the pipe can have it looked, and nothing else: no line more,
+		// the unit does not give up, and it hears of the next one.
+		h.MustRun(t, `set -e; end=$(($(date +%s) + 20)); fd=$(find /proc/$1/fd -lname /run/cocker-oom)
+			grep -q '^flags:.*1$' /proc/$1/fdinfo/${fd##*/}
+			while [ "$(date +%s)" -lt $end ]; do timeout 1 dd if=/dev/zero of=/run/cocker-oom bs=4k count=1 oflag=nonblock 2>/dev/null || :; done
+			journalctl --sync; n=$(journalctl -q -o cat -u cocker-oom.service | grep -c '^Finished')
+			[ "$n" -gt 6 ] || { echo "it ran $n times only" >&2; exit 1; }; `+asked, pid)
+		all = append(all, killedOnRequest(t, h, "greedy"))
+		h.MustRun(t, "systemctl start cocker-oom.service") // by hand: there is nothing new
+		assertKilledLines(t, h, "greedy", all...)
+		assertKilledLines(t, h, "other")
+		h.MustRun(t, `[ "$(systemctl is-active cocker@greedy)" = active ] && ! systemctl is-failed cocker-oom.socket cocker-oom.service`)
+		if got := mainPID(t, h, "greedy"); got != pid {
+			t.Error("it was restarted")
+		}
+
+		// What nobody has heard of is told at the end, and only that.
+		h.MustRun(t, "systemctl stop cocker-oom.socket; systemctl stop cocker-oom.service")
+		h.MustRun(t, `kill -USR1 "$1"`, pid)
+		h.WaitFor(t, eventually, "another kill", "grep -qx 'oom_kill 4' /sys/fs/cgroup/machine.slice/cocker@greedy.service/memory.events")
+		h.WaitFor(t, eventually, "its line in the kernel's log", "[ $(dmesg | grep -c 'Memory cgroup out of memory: Killed process') -ge 4 ]")
+		all = append(all, lastKilled(t, h))
+		h.MustRun(t, "systemctl stop cocker@greedy cocker@other")
+		assertKilledLines(t, h, "greedy", all...)
+		h.WaitFor(t, eventually, "nothing is left", `! [ -e /run/cocker-oom ] && ! systemctl list-units --all --plain --no-legend 'cocker-oom*' | grep .`)
+		// With a restart of the only container it stays.
+		h.MustRun(t, `set -e; systemctl start cocker@greedy; id=$(systemctl show -P InvocationID cocker-oom.socket); systemctl restart cocker@greedy
+			[ "$(systemctl show -P InvocationID cocker-oom.socket)" = "$id" ]
+			find /proc/"$(systemctl show -P MainPID cocker@greedy)"/fd -lname /run/cocker-oom | grep -q .; systemctl stop cocker@greedy`)
+		// Without the socket it starts, too.
+		h.MustRun(t, `systemctl mask --runtime -q cocker-oom.socket; systemctl start cocker@greedy; s=$?; systemctl stop cocker@greedy; systemctl unmask --runtime -q cocker-oom.socket; exit $s`)
+	})
+}
+
+// killedOnRequest has a process of a container killed that waits for that, and returns which
+// one it was when systemctl status says so.
+func killedOnRequest(t *testing.T, h *host.Host, name string) string {
+	t.Helper()
+	before := h.Run(t, "dmesg | grep -c 'Killed process'").Stdout
+	h.MustRun(t, `kill -USR1 "$1"`, mainPID(t, h, name))
+	h.WaitFor(t, eventually, "a kill", `[ "$(dmesg | grep -c 'Killed process')" != "$1" ]`, strings.TrimSpace(before))
+	killed := lastKilled(t, h)
+	line := "The kernel killed a process of container " + name + ": out of memory (memory_max 64M): " + killed
+	h.WaitFor(t, eventually, "the line "+line, `systemctl status --no-pager --full cocker@"$1" | grep -F "$2"`, name, line)
+	return killed
+}
+
+// assertKilledLines compares what the log of a container that runs, or has just ended, has of
+// killed processes.
+func assertKilledLines(t *testing.T, h *host.Host, name string, want ...string) {
+	t.Helper()
+	got := h.MustRun(t, `journalctl --sync; journalctl -q -o cat -u cocker@"$1" --grep 'The kernel killed a process of' | sed 's/.*(memory_max 64M): //'`, name)
+	if got != strings.Join(want, "\n") {
+		t.Errorf("%s: the log has\n%s\nwant\n%s", name, got, strings.Join(want, "\n"))
+	}
 }
 
 // lastKilled is the process that the kernel has killed last, as its own log has it.

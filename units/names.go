@@ -38,10 +38,10 @@ func TransientService(name string) string { return transientPrefix + name + serv
 // cocker.
 func Taken(name string) bool { return isOwn(TransientService(name)) }
 
-// isOwn: of all the units of cocker, these alone look like those of containers "prune" and
-// "network-rules".
+// isOwn: of all the units of cocker, these alone look like those of containers "prune",
+// "network-rules" and "oom".
 func isOwn(unit string) bool {
-	return unit == "cocker-prune.service" || unit == "cocker-network-rules.service"
+	return unit == "cocker-prune.service" || unit == "cocker-network-rules.service" || unit == "cocker-oom.service"
 }
 
 // Scope is the unit of a container started by "cocker run" in the foreground.

@@ -26,9 +26,13 @@ func unitDir(t *testing.T) string {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	names, err := filepath.Glob("*.service")
-	if err != nil || len(names) == 0 {
-		t.Fatalf("static units: %v, %v", names, err)
+	var names []string
+	for _, kind := range []string{"*.service", "*.socket"} {
+		found, err := filepath.Glob(kind)
+		if err != nil || len(found) == 0 {
+			t.Fatalf("static units: %v, %v", found, err)
+		}
+		names = append(names, found...)
 	}
 	for _, name := range names {
 		text, err := os.ReadFile(name)
@@ -65,7 +69,7 @@ func verify(t *testing.T, dir string, names ...string) string {
 }
 
 func TestStaticUnits(t *testing.T) {
-	if got := verify(t, unitDir(t), Service("web"), Network("cocker0"), Cleanup("web"), Removal("web"), Pull("web"), "cocker-network-rules.service"); got != "" {
+	if got := verify(t, unitDir(t), Service("web"), Network("cocker0"), Cleanup("web"), Removal("web"), Pull("web"), "cocker-network-rules.service", "cocker-oom.socket", "cocker-oom.service"); got != "" {
 		t.Error(got)
 	}
 }

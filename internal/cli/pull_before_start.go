@@ -13,6 +13,7 @@ import (
 	"github.com/cocker/cocker/config"
 	"github.com/cocker/cocker/image"
 	"github.com/cocker/cocker/image/remote"
+	"github.com/cocker/cocker/internal/journal"
 	"github.com/cocker/cocker/internal/paths"
 	"github.com/cocker/cocker/launch"
 	"github.com/cocker/cocker/scope"
@@ -49,7 +50,7 @@ func (s *streams) pullBeforeStart(ctx context.Context, name string) error {
 		s.log("<4>", "given up, as the unit was stopped or its time was over (pull_timeout); nothing is left of what came in")
 		return exitTerminated
 	}
-	if scope.LogAbout("cocker-pull@"+name, err.Error(), units.Service(name), units.Pull(name)) != nil {
+	if journal.About(journal.Error, "cocker-pull@"+name, err.Error(), units.Service(name), units.Pull(name)) != nil {
 		s.log("<3>", err.Error())
 	}
 	return errors.Join(launch.Notify("STATUS="+oneLine(err.Error())), exitError(exitFailure))

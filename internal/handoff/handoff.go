@@ -23,6 +23,8 @@ const (
 
 	CredentialsFD = 8 // the directory of Credentials, on a mount that can be written; only with Plan.Credentials
 
+	KillsFD = 9 // a pipe: what is written says that the kernel has killed a process for want of memory; only with Plan.Kills
+
 	// Only with Plan.Processes: the socket that listens for what "cocker process" and
 	// "cocker ps" ask, and ProcessFDs for each process, in the order of the plan.
 	ProcessesFD    = 10
@@ -80,6 +82,7 @@ type Plan struct {
 	Sessions      bool // init takes requests for sessions
 	Credentials   bool // there are some, for the user of the command
 	Rescue        bool // there is a shell for images without one
+	Kills         bool // somebody wants to know of processes that the kernel has killed
 
 	OwnUsers   bool     // the user namespace is the container's own
 	Privileged bool     // nothing of the kernel's files is hidden or read-only

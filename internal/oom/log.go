@@ -2,6 +2,7 @@ package oom
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"strconv"
 	"strings"
@@ -10,15 +11,37 @@ import (
 )
 
 // Log is the kernel's log, see Documentation/ABI/testing/dev-kmsg.
-type Log struct{ fd int }
+type Log struct {
+	fd   int    // of /dev/kmsg; -1: there is only the text
+	text string // as syslog(2) gives it
+}
 
-// OpenLog opens it before its first entry.
+// OpenLog opens it before its first entry. Where the device may not be opened, as in the
+// cgroup of a container (DevicePolicy=), it is read as it is now, by syslog(2).
 func OpenLog() (*Log, error) {
 	fd, err := unix.Open("/dev/kmsg", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.EPERM) {
+		text, err := readAll()
+		return &Log{-1, text}, err
+	}
 	if err != nil {
 		return nil, err
 	}
-	return &Log{fd}, nil
+	return &Log{fd: fd}, nil
+}
+
+// readAll copies all of the log.
+func readAll() (string, error) {
+	size, err := unix.Klogctl(unix.SYSLOG_ACTION_SIZE_BUFFER, nil)
+	if err != nil {
+		return "", fmt.Errorf("syslog: %w", err)
+	}
+	buffer := make([]byte, size)
+	n, err := unix.Klogctl(unix.SYSLOG_ACTION_READ_ALL, buffer)
+	if err != nil {
+		return "", fmt.Errorf("syslog: %w", err)
+	}
+	return string(buffer[:n]), nil
 }
 
 // OpenLogEnd opens it behind its last entry.
@@ -26,6 +49,10 @@ func OpenLogEnd() (*Log, error) {
 	log, err := OpenLog()
 	if err != nil {
 		return nil, err
+	}
+	if log.fd < 0 {
+		log.text = ""
+		return log, nil
 	}
 	if _, err := unix.Seek(log.fd, 0, io.SeekEnd); err != nil {
 		log.Close()
@@ -35,7 +62,11 @@ func OpenLogEnd() (*Log, error) {
 }
 
 // Close closes it.
-func (l *Log) Close() { _ = unix.Close(l.fd) }
+func (l *Log) Close() {
+	if l.fd >= 0 {
+		_ = unix.Close(l.fd)
+	}
+}
 
 // Since reports what has been killed of the container of a range of ids since the
 // log was opened; nil if nothing was.
@@ -52,49 +83,87 @@ func (l *Log) Since(idBase uint32) *Report {
 // entry is one process that was killed.
 type entry struct {
 	Victim
-	host bool // the memory of the host ran out, not that of a cgroup
+	host     bool   // the memory of the host ran out, not that of a cgroup
+	sequence uint64 // the number of the record, which no other since the boot has; 0: not known
+}
+
+// later are those behind a record.
+func later(entries []entry, sequence uint64) []entry {
+	for len(entries) > 0 && entries[0].sequence <= sequence && entries[0].sequence > 0 {
+		entries = entries[1:]
+	}
+	return entries
 }
 
 // victims reads the log to its end. The kernel writes two lines for a process, of
 // which the first is left out when there are many (ratelimited, oom_kill_process()
 // of Linux 6.1 to 6.18) and the second says nothing of the cgroup.
-func (l *Log) victims(of container) []entry {
-	var found []entry
+func (l *Log) victims(of container) (found []entry) {
+	l.records(func(record string) {
+		e, ok := parseRecord(record, of)
+		if !ok {
+			return
+		}
+		if last := len(found) - 1; last >= 0 && found[last].PID == e.PID {
+			found[last] = e
+			return
+		}
+		found = append(found, e)
+	})
+	return found
+}
+
+// records calls with each that is left.
+func (l *Log) records(each func(record string)) {
+	if l.fd < 0 {
+		for line := range strings.Lines(l.text) {
+			each(asRecord(line))
+		}
+		return
+	}
 	buffer := make([]byte, 8192) // a shorter one gets EINVAL for a long record
 	for {
 		n, err := unix.Read(l.fd, buffer)
 		switch {
 		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EPIPE): // EPIPE: records were overwritten meanwhile
-			continue
 		case err != nil || n == 0: // EAGAIN: that was the last one
-			return found
+			return
+		default:
+			each(string(buffer[:n]))
 		}
-		e, ok := parseRecord(string(buffer[:n]), of)
-		if !ok {
-			continue
-		}
-		if last := len(found) - 1; last >= 0 && found[last].PID == e.PID {
-			found[last] = e
-			continue
-		}
-		found = append(found, e)
 	}
+}
+
+// asRecord makes a record of "<PRIORITY>[SECONDS.MICROSECONDS] TEXT\n", the form of
+// syslog(2), each line of which has the priority of its record. It has no number there,
+// and with printk.time=0 no time.
+func asRecord(line string) string {
+	priority, text, _ := strings.Cut(strings.TrimPrefix(line, "<"), ">")
+	if strings.HasPrefix(text, "[") {
+		if _, rest, ok := strings.Cut(text, "] "); ok {
+			text = rest
+		}
+	}
+	return priority + ",0,0,-;" + text
 }
 
 // parseRecord reads "PRIORITY,SEQUENCE,TIME,FLAGS;TEXT\n". What programs write
 // into the log never has the kernel's own facility, 0: nobody can forge a record.
 func parseRecord(record string, of container) (entry, bool) {
 	prefix, text, _ := strings.Cut(record, ";")
-	number, _, _ := strings.Cut(prefix, ",")
+	number, rest, _ := strings.Cut(prefix, ",")
 	priority, err := strconv.Atoi(number)
 	if err != nil || priority > 7 {
 		return entry{}, false
 	}
 	text, _, _ = strings.Cut(text, "\n")
-	if e, ok := parseSummary(text, of); ok {
-		return e, true
+	e, ok := parseSummary(text, of)
+	if !ok {
+		e, ok = parseKilled(text, of)
 	}
-	return parseKilled(text, of)
+	number, _, _ = strings.Cut(rest, ",")
+	e.sequence, _ = strconv.ParseUint(number, 10, 64)
+	return e, ok
 }
 
 // parseSummary reads "oom-kill:constraint=CONSTRAINT_MEMCG,...,task_memcg=PATH,

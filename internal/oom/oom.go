@@ -36,22 +36,32 @@ type Report struct {
 // The counter lives as long as the cgroup, one run of the container, and the log
 // longer; so the last entries of the log that are the container's are this run's.
 func Read(cgroup string, idBase uint32) *Report {
-	kills := counter(cgroup, "memory.events", "oom_kill")
-	if kills == 0 {
-		return nil
+	r, _ := read(cgroup, idBase, mark{})
+	return r
+}
+
+// read leaves out what was there up to a mark, and returns the next one.
+func read(cgroup string, idBase uint32, from mark) (*Report, mark) {
+	to := from
+	to.kills = counter(cgroup, "memory.events", "oom_kill")
+	if to.kills <= from.kills {
+		return nil, from
 	}
-	r := &Report{Kills: kills}
+	r := &Report{Kills: to.kills - from.kills}
 	if counter(cgroup, "memory.events.local", "oom") > 0 {
 		r.Limit = limit(cgroup)
 	}
 	log, err := OpenLog()
 	if err != nil {
-		return r
+		return r, to
 	}
 	defer log.Close()
-	found := log.victims(container{cgroup, idBase})
-	r.add(found[max(0, len(found)-kills):])
-	return r
+	found := later(log.victims(container{cgroup, idBase}), from.sequence)
+	if len(found) > 0 {
+		to.sequence = found[len(found)-1].sequence
+	}
+	r.add(found[max(0, len(found)-r.Kills):])
+	return r, to
 }
 
 // counter reads a line "NAME NUMBER" of a file of a cgroup. A cgroup without the

@@ -26,6 +26,7 @@ const (
 	Names      = Runtime + "/dns"              // one file for each network whose names are served
 	Running    = Runtime + "/state"            // one file for each running container
 	Control    = Runtime + "/control"          // one socket for each container that takes sessions; root's alone
+	Kills      = "/run/cocker-oom"             // the pipe of cocker-oom.socket
 )
 
 // ConfigDirs are the directories that hold containers/NAME.toml; the first one
