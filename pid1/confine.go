@@ -73,7 +73,11 @@ func newConfinement(plan *handoff.Plan) (*confinement, error) {
 	}
 	c.program = &unix.SockFprog{Len: uint16(len(c.filter)), Filter: &c.filter[0]} //nolint:gosec // Parse has checked it
 	c.header.Version = unix.LINUX_CAPABILITY_VERSION_3
-	c.data[0] = unix.CapUserData{Effective: 1 << unix.CAP_SYS_ADMIN, Permitted: 1 << unix.CAP_SYS_ADMIN}
+	// What root's execve(2) gives must be permitted before: it clears the parent death signal
+	// of who gains a capability (commit_creds of Linux, cred_cap_issubset).
+	permitted := plan.Capabilities | 1<<unix.CAP_SYS_ADMIN
+	c.data[0] = unix.CapUserData{Effective: 1 << unix.CAP_SYS_ADMIN, Permitted: uint32(permitted)} //nolint:gosec // the lower half
+	c.data[1] = unix.CapUserData{Permitted: uint32(permitted >> 32)}
 	return c, nil
 }
 
