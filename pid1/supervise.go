@@ -73,6 +73,7 @@ func supervise(plan *handoff.Plan, processes []*process, channel *handoff.Init, 
 	forward.run()
 	s.sessions = openSessions(plan, kept, bus)
 	control := s.listenControl()
+	go keepThreads(spareThreads + len(s.processes))
 	for !s.over {
 		s.wait(s.handle)
 	}
