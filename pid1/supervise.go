@@ -74,6 +74,7 @@ func supervise(plan *handoff.Plan, processes []*process, channel *handoff.Init, 
 	s.sessions = openSessions(plan, kept, bus)
 	watchKills(plan)
 	control := s.listenControl()
+	go keepThreads(spareThreads + len(s.processes))
 	for !s.over {
 		s.wait(s.handle)
 	}

@@ -34,6 +34,11 @@ func onFilesystem(t *testing.T, h *host.Host, fs quotaFilesystem, test func()) {
 	test()
 }
 
+func turnOnQuota(t *testing.T, h *host.Host, fs quotaFilesystem) {
+	t.Helper()
+	h.MustRun(t, `umount /var/lib/cocker; set -- "$1"; `+fs.turnOn+`; mount -o loop,prjquota "$1" /var/lib/cocker`, diskImage)
+}
+
 func limitedTo(limit string) string {
 	toml := "images = ['demo', 'old:1']\ncommand = ['sleep', '100000']\nnetwork.mode = 'none'\n"
 	if limit != "" {
@@ -78,7 +83,7 @@ func TestVMDiskMax(t *testing.T) {
 			onFilesystem(t, h, fs, func() {
 				importTree(t, h, "old:1", "mkdir -p data big && chown 33:33 data && dd if=/dev/zero bs=1M count=12 | tr '\\0' x >big/file")
 				withoutQuota(t, h, fs)
-				h.MustRun(t, `umount /var/lib/cocker; set -- "$1"; `+fs.turnOn+`; mount -o loop,prjquota "$1" /var/lib/cocker`, diskImage)
+				turnOnQuota(t, h, fs)
 				limitsOfLayers(t, h)
 				limitsOfVolumes(t, h)
 			})
@@ -100,6 +105,9 @@ func limitsOfLayers(t *testing.T, h *host.Host) {
 	start(t, h, "limited", limitedTo("20M"))
 	assertMegabytes(t, h, "limited", "/", "20")
 	assertFull(t, h, "limited", "/old", "30")
+	if got := inside(t, h, "limited", `df -P -i / | awk 'NR == 2 { print $2 }'; mkdir /many; cd /many; seq 6000 | xargs touch 2>&1 | grep -c -m 1 'No space left on device\|quota exceeded'; rm -r /many`); got != "5120\n1" { // one for each 4K
+		t.Errorf("inodes of 20M, and whether 6000 are refused: %s", got)
+	}
 	// What was there before can be renamed, replaced and removed like any other file;
 	// a copy would have another inode.
 	if got := inside(t, h, "limited", `set -e; cd /old; before=$(stat -c %i file link fifo dir | sort); mkdir new; mv file link fifo dir new/
@@ -116,6 +124,7 @@ func limitsOfLayers(t *testing.T, h *host.Host) {
 	assertMegabytes(t, h, "limited", "/", "40")
 	restartWith(t, h, "limited", limitedTo(""))
 	assertMegabytes(t, h, "limited", "/", whole)
+	inside(t, h, "limited", "mkdir /many; cd /many; seq 6000 | xargs touch && rm -r /many")
 	restartWith(t, h, "limited", limitedTo("20M"))
 	h.MustRun(t, "cocker rm -f limited other")
 	start(t, h, "limited", limitedTo(""))

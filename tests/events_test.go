@@ -2,6 +2,7 @@ package tests
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,9 +21,10 @@ const (
 
 // undisturbed is a host with containers of every kind, whose processes are known.
 type undisturbed struct {
-	h    *host.Host
-	pids string
-	fg   *host.Cmd // cocker run in the foreground
+	h      *host.Host
+	pids   string
+	fg     *host.Cmd // cocker run in the foreground
+	others []string  // containers that run beside them
 }
 
 const processesOf = `systemctl show -P MainPID cocker@listener cocker@web cocker-bg; systemctl show -P NRestarts cocker@listener cocker@web cocker-bg
@@ -67,9 +69,12 @@ func (u *undisturbed) assert(t *testing.T, after string) {
 		t.Errorf("after %s: outside gets %q", after, got)
 	}
 	h.MustRun(t, `timeout 60 sh -c 'echo "$1" >/srv/pipe/in' sh "$1"`, after)
-	h.WaitFor(t, eventually, "the log after "+after, `journalctl --sync; journalctl -q -o cat -u cocker@listener | grep -qxF "heard $1"`, after)
-	h.WaitFor(t, eventually, "machined's list after "+after, `[ "$(machinectl list --no-legend | awk '{print $1}' | sort | xargs)" = "bg fg listener web" ]`)
-	if got := h.MustRun(t, `cocker run --rm demo echo new; cocker ps --json | jq -r '.[]|select(.state=="running").name' | sort | xargs`); got != "new\nbg fg listener web" {
+	h.WaitFor(t, eventually, "the log after "+after, `journalctl -q -o cat -u cocker@listener | grep -qxF "heard $1"`, after)
+	names := append([]string{"bg", "fg", "listener", "web"}, u.others...)
+	slices.Sort(names)
+	running := strings.Join(names, " ")
+	h.WaitFor(t, eventually, "machined's list after "+after, `[ "$(machinectl list --no-legend | awk '{print $1}' | sort | xargs)" = "$1" ]`, running)
+	if got := h.MustRun(t, `cocker run --rm demo echo new; cocker ps --json | jq -r '.[]|select(.state=="running").name' | sort | xargs`); got != "new\n"+running {
 		t.Errorf("after %s: %q", after, got)
 	}
 }

@@ -135,7 +135,12 @@ func statusOf(t *testing.T, h *host.Host, name string) string {
 // properties are those that systemctl show prints of a container's unit.
 func properties(t *testing.T, h *host.Host, name string, keys ...string) map[string]string {
 	t.Helper()
-	text := h.MustRun(t, `systemctl show -p "$2" cocker@"$1"`, name, strings.Join(keys, ","))
+	return propertiesOf(t, h, "cocker@"+name, keys...)
+}
+
+func propertiesOf(t *testing.T, h *host.Host, unit string, keys ...string) map[string]string {
+	t.Helper()
+	text := h.MustRun(t, `systemctl show -p "$2" "$1"`, unit, strings.Join(keys, ","))
 	values := map[string]string{}
 	for line := range strings.Lines(text) {
 		key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")

@@ -2,6 +2,8 @@ package tests
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,7 +15,8 @@ import (
 func TestLimitsReachTheUnit(t *testing.T) {
 	onCleanHost(t, func(t *testing.T, h *host.Host) {
 		h.MustRun(t, "mknod /srv/disk b 7 0") // a limit needs a disk
-		start(t, h, "limited", `image = 'demo'
+		toml := `image = 'demo'
+			command = ['sleep', '100000']
 			[resources]
 			memory_max = '256M'
 			memory_high = '200M'
@@ -30,13 +33,31 @@ func TestLimitsReachTheUnit(t *testing.T) {
 			io_write_bandwidth_max = ['/srv/disk 1.5K']
 			io_read_iops_max = ['/srv/disk 300']
 			io_write_iops_max = ['/srv/disk 1K']
-			`)
-		assertProperties(t, h, "limited", map[string]string{
+			`
+		want := map[string]string{
 			"MemoryMax": "268435456", "MemoryHigh": "209715200", "MemoryLow": "16777216", "MemoryMin": "8388608", "MemorySwapMax": "0",
 			"AllowedMemoryNodes": "0", "CPUQuotaPerSecUSec": "400ms", "CPUWeight": "37", "AllowedCPUs": "0", "TasksMax": "64", "IOWeight": "77",
 			"IOReadBandwidthMax": "/srv/disk 10000000", "IOWriteBandwidthMax": "/srv/disk 1500", "IOReadIOPSMax": "/srv/disk 300",
 			"IOWriteIOPSMax": "/srv/disk 1000",
-		})
+		}
+		start(t, h, "limited", toml)
+		assertProperties(t, h, "limited", want)
+
+		// "cocker run" gives them to a service, or in the foreground to a scope.
+		arguments := []string{"--memory=256M", "--memory-high=200M", "--memory-low=16M", "--memory-min=8M", "--memory-swap-max=0",
+			"--memory-nodes=0", "--cpu-quota=40%", "--cpu-weight=37", "--cpus=0", "--tasks-max=64", "--io-weight=77",
+			"--io-read-bandwidth-max=/srv/disk 10M", "--io-write-bandwidth-max=/srv/disk 1.5K", "--io-read-iops-max=/srv/disk 300",
+			"--io-write-iops-max=/srv/disk 1K", "demo", "sleep", "100000"}
+		h.MustRun(t, `cocker run -d --name "$@" >/dev/null`, append([]string{"behind"}, arguments...)...)
+		front := inForeground(t, h, append([]string{"--name", "front"}, arguments...)...)
+		h.WaitFor(t, eventually, "the scope", "cocker exec front true")
+		for _, unit := range []string{"cocker-behind.service", "cocker-front.scope"} {
+			if got := propertiesOf(t, h, unit, slices.Collect(maps.Keys(want))...); !maps.Equal(got, want) {
+				t.Errorf("%s: got %v, want %v", unit, got, want)
+			}
+		}
+		h.MustRun(t, "cocker rm -f behind front")
+		_ = front.Wait() // it was killed
 	})
 }
 

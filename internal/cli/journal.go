@@ -41,9 +41,9 @@ func withJournal(err error, began time.Time) error {
 // journalTail is the end of what a unit's processes logged. An error gives "":
 // the journal is only a help here.
 func journalTail(unit string, since time.Time, options ...string) string {
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	_ = exec.CommandContext(ctx, "journalctl", "--sync").Run() // what was logged just now is in no file yet
+	syncJournal(ctx)
 	options = append(options, "--lines="+journalLines, fmt.Sprintf("--since=@%d.%06d", since.Unix(), since.Nanosecond()/1000),
 		"--output=cat", "--quiet", "--no-pager", "_SYSTEMD_UNIT="+unit, "+", "_UID=0", "OBJECT_SYSTEMD_UNIT="+unit)
 	out, err := exec.CommandContext(ctx, "journalctl", options...).Output()
@@ -55,4 +55,13 @@ func journalTail(unit string, since time.Time, options ...string) string {
 		b.WriteString("  " + oneLine(strings.TrimRight(line, "\n")) + "\n")
 	}
 	return strings.TrimRight(b.String(), "\n")
+}
+
+// syncJournal waits until what was logged just now is in a file. journald does that when
+// it has nothing else to do (vl_method_synchronize of systemd 252 and 257: a low priority),
+// which is never as long as somebody logs without end.
+func syncJournal(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	_ = exec.CommandContext(ctx, "journalctl", "--sync").Run()
 }

@@ -259,16 +259,15 @@ func scopeDirectives(c *config.Container, remove bool) []scope.Directive {
 }
 
 // scopeHas reports whether a directive that cocker itself writes into [Service]
-// is for a scope too. KillMode=mixed is not: without a main process it would
-// mean to kill everything at once. OOMPolicy= is systemd 253's for scopes, where
-// Delegate=yes has the same effect.
+// is for a scope too: every limit, and little else. KillMode=mixed is not: without
+// a main process it would mean to kill everything at once. OOMPolicy= is systemd
+// 253's for scopes, where Delegate=yes has the same effect.
 func scopeHas(key string) bool {
 	switch key {
-	case "TimeoutStopSec", "Slice", "Delegate", "DevicePolicy", "DeviceAllow", "TasksMax", "KillSignal",
-		"MemoryMax", "MemoryHigh", "CPUQuota", "CPUWeight", "AllowedCPUs", "IOWeight":
+	case "TimeoutStopSec", "Slice", "Delegate", "DevicePolicy", "DeviceAllow", "KillSignal":
 		return true
 	}
-	return false
+	return config.ResourceKey(key) != ""
 }
 
 func directivesOf(f units.File) []scope.Directive {

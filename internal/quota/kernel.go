@@ -32,14 +32,14 @@ type state struct {
 }
 
 const (
-	blockSize        = 1024     // QIF_DQBLKSIZE
-	validBlockLimits = 1        // QIF_BLIMITS
-	getQuota         = 0x800007 // Q_GETQUOTA
-	setQuota         = 0x800008 // Q_SETQUOTA
-	getState         = 0x5808   // Q_XGETQSTATV
-	projectQuota     = 2        // PRJQUOTA
-	stateVersion     = 1        // FS_QSTATV_VERSION1
-	stateEnforced    = 1 << 5   // FS_QUOTA_PDQ_ENFD
+	blockSize     = 1024     // QIF_DQBLKSIZE
+	validLimits   = 1 | 4    // QIF_BLIMITS | QIF_ILIMITS
+	getQuota      = 0x800007 // Q_GETQUOTA
+	setQuota      = 0x800008 // Q_SETQUOTA
+	getState      = 0x5808   // Q_XGETQSTATV
+	projectQuota  = 2        // PRJQUOTA
+	stateVersion  = 1        // FS_QSTATV_VERSION1
+	stateEnforced = 1 << 5   // FS_QUOTA_PDQ_ENFD
 )
 
 type argument interface{ count | state }

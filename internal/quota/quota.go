@@ -17,7 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Limit sets how many bytes the tree may take; 0: as many as there are. A tree without
+// Limit sets how many bytes the tree may take, and with them how many files and
+// directories; 0: as many as there are. A tree without
 // a project gets one first, with everything in it, and nobody else may write to it
 // meanwhile. lock is an existing directory that all who call this lock while they
 // choose an id. After an interruption the next call completes the work.
@@ -111,8 +112,13 @@ func lift(root *os.File) error {
 	return setLimit(root, attributes.project, 0)
 }
 
+// perInode is how many bytes of a limit allow one file more. Empty files take no space
+// that is counted, but ext4 has only so many inodes, and xfs takes space for them that
+// it counts for nobody. A file with content takes a block of that size anyway.
+const perInode = 4096
+
 func setLimit(root *os.File, id uint32, bytes uint64) error {
-	limit := count{hardBlocks: (bytes + blockSize - 1) / blockSize, valid: validBlockLimits}
+	limit := count{hardBlocks: (bytes + blockSize - 1) / blockSize, hardInodes: (bytes + perInode - 1) / perInode, valid: validLimits}
 	if err := call(root, setQuota, id, &limit); err != nil {
 		return fmt.Errorf("limit the disk space of %q: %w", root.Name(), err)
 	}
