@@ -36,7 +36,8 @@ func views() []view {
 		{"machine", `machinectl list --no-legend --no-pager`},
 		{"runtime file", `find /run/cocker -printf '%P %y %l\n' 2>/dev/null`},
 		{"state file", `find /var/lib/cocker -maxdepth 3 -printf '%P %y %l\n' 2>/dev/null`},
-		{"unit", `systemctl list-units --all --plain --no-legend --no-pager 'cocker*' | awk '$1 ~ /^cocker-dns@.*service/ { next } $1 ~ /^cocker-dns@/ { $4 = "" } { print $1, $3, $4 }'`},
+		// Not cocker-oom.socket: systemd forgets over a daemon-reload that it is to stop when unneeded.
+		{"unit", `systemctl list-units --all --plain --no-legend --no-pager 'cocker*' | awk '$1 ~ /^cocker-dns@.*service/ || $1 == "cocker-oom.socket" { next } $1 ~ /^cocker-dns@/ { $4 = "" } { print $1, $3, $4 }'`},
 		{"unit file", `find /run/systemd/transient /run/systemd/system.control -name '*cocker*' 2>/dev/null`},
 		// Not the slices that systemd makes for template units, and keeps.
 		{"cgroup", `cd /sys/fs/cgroup && find . -type d -path '*cocker*' ! -name 'system-cocker*.slice' ! -name 'cocker-dns@*.service'`},
