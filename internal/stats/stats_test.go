@@ -163,12 +163,18 @@ func TestStatus(t *testing.T) {
 
 // The command line of a real process, and the name of one that has none.
 func TestCommand(t *testing.T) {
-	cmd := exec.Command("sleep", "1000", "1")
-	if err := cmd.Start(); err != nil { // after execve(2)
+	cmd := exec.Command("sh", "-c", "echo; read end", "two words")
+	in, inErr := cmd.StdinPipe()
+	out, outErr := cmd.StdoutPipe()
+	if err := errors.Join(inErr, outErr, cmd.Start()); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
-	if got := command(fmt.Sprintf("/proc/%d", cmd.Process.Pid), "n"); got != "sleep 1000 1" {
+	defer func() { _, _ = in.Close(), cmd.Wait() }()
+	// Start comes back in the midst of execve(2), when there is no command line yet.
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if got := command(fmt.Sprintf("/proc/%d", cmd.Process.Pid), "n"); got != "sh -c echo; read end two words" {
 		t.Errorf("got %q", got)
 	}
 	if got := command(t.TempDir(), "n"); got != "[n]" {
