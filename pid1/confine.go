@@ -73,12 +73,21 @@ func newConfinement(plan *handoff.Plan) (*confinement, error) {
 	}
 	c.program = &unix.SockFprog{Len: uint16(len(c.filter)), Filter: &c.filter[0]} //nolint:gosec // Parse has checked it
 	c.header.Version = unix.LINUX_CAPABILITY_VERSION_3
-	// What root's execve(2) gives must be permitted before: it clears the parent death signal
-	// of who gains a capability (commit_creds of Linux, cred_cap_issubset).
-	permitted := plan.Capabilities | 1<<unix.CAP_SYS_ADMIN
-	c.data[0] = unix.CapUserData{Effective: 1 << unix.CAP_SYS_ADMIN, Permitted: uint32(permitted)} //nolint:gosec // the lower half
-	c.data[1] = unix.CapUserData{Permitted: uint32(permitted >> 32)}
-	return c, nil
+	return c, c.permit(plan.Capabilities)
+}
+
+// permit has the filter's capability effective, and permitted beside it what the command may
+// have: execve(2) of root gives that, and who gains a capability there loses the parent death
+// signal (commit_creds of Linux, cred_cap_issubset).
+func (c *confinement) permit(capabilities uint64) error {
+	if err := unix.Capget(&c.header, &c.data[0]); err != nil {
+		return fmt.Errorf("capget: %w", err)
+	}
+	for i, wanted := range []uint64{capabilities | 1<<unix.CAP_SYS_ADMIN, capabilities >> 32} {
+		c.data[i] = unix.CapUserData{Permitted: c.data[i].Permitted & uint32(wanted)} //nolint:gosec // one half of it
+	}
+	c.data[0].Effective = 1 << unix.CAP_SYS_ADMIN
+	return nil
 }
 
 // limit is the first part, for this thread: what needs all of the capabilities still.
