@@ -11,32 +11,39 @@ import (
 // Those of cocker are in a zone of their own, without a word to firewalld, over its reloads
 // and restarts, and of the host containers reach the name server only.
 func TestFirewalld(t *testing.T) {
-	onCleanHost(t, func(t *testing.T, h *host.Host) {
-		if h.Virtual {
-			t.Skip("its disk has no firewalld")
-		}
-		defer withNetworks(t, h, map[string]string{"front": "subnets = ['10.1.0.0/24', 'fd00:1::/64']\n"})()
-		start(t, h, "plain", web("plain", "ports = ['8080:80']"))
-		start(t, h, "joined", web("joined", "name = 'front'\nports = ['8081:80']"))
-		h.MustRun(t, `systemctl unmask firewalld 2>/dev/null; systemd-run -q --unit=local-service socat TCP-LISTEN:9999,fork,reuseaddr SYSTEM:'echo reached'
-			mv /usr/lib/firewalld/zones/cocker.xml /tmp/; timeout 100 systemctl start firewalld`)
-		// It asks polkit, which has a network namespace of its own.
-		defer cleanup(t, h, `timeout 60 systemctl stop firewalld local-service polkit; systemctl mask firewalld 2>/dev/null
-			[ ! -e /tmp/cocker.xml ] || mv /tmp/cocker.xml /usr/lib/firewalld/zones/; cocker network repair -q cocker0; rm -rf /etc/firewalld/zones/*`)
+	if *host.InVirtualMachines {
+		t.Skip("their disks have no firewalld")
+	}
+	for _, release := range host.Releases() {
+		t.Run(string(release), func(t *testing.T) {
+			t.Parallel()
+			cleanly(t, host.Start(t, release, host.WithCocker(), host.With(host.Firewalld())), behindFirewalld)
+		})
+	}
+}
 
-		// It has its name on the bus before its rules.
-		h.WaitFor(t, eventually, "firewalld's rules", "firewall-cmd --state && nft list chain inet firewalld filter_IN_public")
-		r := h.Run(t, "cocker network check front")
-		if want := []string{"reach nothing outside", "resolve no names", "firewall-cmd --reload"}; r.ExitCode != 1 || !containsAll(r.Stdout, want) {
-			t.Errorf("without the zone: %d\n%s", r.ExitCode, r.Stdout)
-		}
-		h.MustRun(t, "mv /tmp/cocker.xml /usr/lib/firewalld/zones/")
-		for _, change := range []string{"firewall-cmd -q --reload", "timeout 100 systemctl restart firewalld", "systemctl restart cocker-network@front"} {
-			h.MustRun(t, change)
-			h.WaitFor(t, eventually, "the networks after "+change, "firewall-cmd --get-active-zones | grep -qx 'cocker.*' && nft list chain inet firewalld filter_IN_cocker && cocker network check cocker0 front")
-			assertBehindFirewalld(t, h, change)
-		}
-	})
+func behindFirewalld(t *testing.T, h *host.Host) {
+	defer withNetworks(t, h, map[string]string{"front": "subnets = ['10.1.0.0/24', 'fd00:1::/64']\n"})()
+	start(t, h, "plain", web("plain", "ports = ['8080:80']"))
+	start(t, h, "joined", web("joined", "name = 'front'\nports = ['8081:80']"))
+	h.MustRun(t, `systemctl unmask firewalld 2>/dev/null; systemd-run -q --unit=local-service socat TCP-LISTEN:9999,fork,reuseaddr SYSTEM:'echo reached'
+			mv /usr/lib/firewalld/zones/cocker.xml /tmp/; timeout 100 systemctl start firewalld`)
+	// It asks polkit, which has a network namespace of its own.
+	defer cleanup(t, h, `timeout 60 systemctl stop firewalld local-service polkit; systemctl mask firewalld 2>/dev/null
+			[ ! -e /tmp/cocker.xml ] || mv /tmp/cocker.xml /usr/lib/firewalld/zones/; cocker network repair cocker0 >/dev/null; rm -rf /etc/firewalld/zones/*`)
+
+	// It has its name on the bus before its rules.
+	h.WaitFor(t, eventually, "firewalld's rules", "firewall-cmd --state && nft list chain inet firewalld filter_IN_public")
+	r := h.Run(t, "cocker network check front")
+	if want := []string{"reach nothing outside", "resolve no names", "firewall-cmd --reload"}; r.ExitCode != 1 || !containsAll(r.Stdout, want) {
+		t.Errorf("without the zone: %d\n%s", r.ExitCode, r.Stdout)
+	}
+	h.MustRun(t, "mv /tmp/cocker.xml /usr/lib/firewalld/zones/")
+	for _, change := range []string{"firewall-cmd -q --reload", "timeout 100 systemctl restart firewalld", "systemctl restart cocker-network@front"} {
+		h.MustRun(t, change)
+		h.WaitFor(t, eventually, "the networks after "+change, "firewall-cmd --get-active-zones | grep -qx 'cocker.*' && nft list chain inet firewalld filter_IN_cocker && cocker network check cocker0 front")
+		assertBehindFirewalld(t, h, change)
+	}
 }
 
 func containsAll(text string, parts []string) bool {

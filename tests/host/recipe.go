@@ -42,9 +42,6 @@ func packages() []string {
 	}
 }
 
-// rootPackages returns what the root of a host in namespaces has.
-func rootPackages() []string { return append(packages(), "firewalld") }
-
 // Docker is what a root has that cocker is compared with Docker on. Its daemon does not
 // start by itself.
 func Docker() Extra {
@@ -52,6 +49,12 @@ func Docker() Extra {
 		Packages: []string{"docker.io", "docker-cli"},
 		Masked:   []string{"docker.service", "docker.socket", "containerd.service"},
 	}
+}
+
+// Firewalld is what a root has whose host has firewalld, and polkit, which that needs. It
+// does not start by itself.
+func Firewalld() Extra {
+	return Extra{Packages: []string{"firewalld"}, Masked: []string{"firewalld.service"}}
 }
 
 // maskedUnits returns the units that would change the machine's kernel outside the
@@ -65,7 +68,7 @@ func maskedUnits() []string {
 		"sys-fs-fuse-connections.mount", "dev-hugepages.mount", "tmp.mount",
 		"docker-registry.service", "podman.socket", "podman.service", "podman-restart.service", "podman-auto-update.timer",
 		"podman-auto-update.service", "podman-clean-transient.service", "netavark-dhcp-proxy.socket", "netavark-dhcp-proxy.service",
-		"ssh.service", "ssh.socket", "firewalld.service",
+		"ssh.service", "ssh.socket",
 		"systemd-networkd.service", "systemd-networkd.socket", "kmod-static-nodes.service",
 		"systemd-firstboot.service", "getty.target", "console-getty.service",
 		"apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "fstrim.timer",
@@ -167,7 +170,7 @@ func machineID(release Release) string {
 // recipeHash identifies everything that decides what a root holds.
 func recipeHash(release Release, extra Extra) string {
 	sum := sha256.New()
-	fmt.Fprintln(sum, release, strings.Join(rootPackages(), ","), strings.Join(maskedUnits(), ","))
+	fmt.Fprintln(sum, release, strings.Join(packages(), ","), strings.Join(maskedUnits(), ","))
 	for _, f := range rootFiles() {
 		fmt.Fprintln(sum, f.path, f.content)
 	}

@@ -24,7 +24,7 @@ const (
 func BuildRoot(ctx context.Context, release Release, extra Extra, progress io.Writer) (string, error) {
 	return buildOnce("roots", string(release)+"-"+recipeHash(release, extra), func(building string) error {
 		fmt.Fprintf(progress, "making the Debian %s test root (about 20 s, once)\n", release)
-		if err := debootstrap(ctx, release, building, append(rootPackages(), extra.Packages...), nil, progress); err != nil {
+		if err := debootstrap(ctx, release, building, append(packages(), extra.Packages...), nil, progress); err != nil {
 			return err
 		}
 		return customize(building, rootFiles(), append(maskedUnits(), extra.Masked...))

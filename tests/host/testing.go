@@ -28,6 +28,9 @@ type Option func(*Config)
 // WithCocker installs cocker, built from the checkout, before the host boots.
 func WithCocker() Option { return func(c *Config) { c.Cocker = true } }
 
+// With gives the host's root what those of others have not.
+func With(extra Extra) Option { return func(c *Config) { c.Extra = extra } }
+
 // WithKernel gives the kernel of a virtual machine arguments.
 func WithKernel(arguments ...string) Option {
 	return func(c *Config) { c.Kernel = append(c.Kernel, arguments...) }
