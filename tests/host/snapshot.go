@@ -36,7 +36,7 @@ func views() []view {
 		{"machine", `machinectl list --no-legend --no-pager`},
 		{"runtime file", `find /run/cocker -printf '%P %y %l\n' 2>/dev/null`},
 		{"state file", `find /var/lib/cocker -maxdepth 3 -printf '%P %y %l\n' 2>/dev/null`},
-		// Not cocker-oom.socket, and what it starts: systemd 252 may overlook until the next stop
+		// Not cocker-oom.socket, and what it starts: systemd may overlook until the next stop
 		// of a container, or daemon-reload, that nobody needs it.
 		{"unit", `systemctl list-units --all --plain --no-legend --no-pager 'cocker*' | awk '$1 ~ /^cocker-dns@.*service/ || $1 ~ /^cocker-oom[.]/ && $3 != "failed" { next } $1 ~ /^cocker-dns@/ { $4 = "" } { print $1, $3, $4 }'`},
 		{"unit file", `find /run/systemd/transient /run/systemd/system.control -name '*cocker*' 2>/dev/null`},
