@@ -197,6 +197,7 @@ func (f viewedFile) show(tree int, device uint64) error {
 	if err := unix.Fchdir(directory); err != nil { // umount(2) takes a path only
 		return fmt.Errorf("chdir to /%s: %w", f.directory, err)
 	}
+	var lost error
 	for range maxStacked {
 		covered, theirs, err := f.mounted(directory)
 		switch {
@@ -207,11 +208,18 @@ func (f viewedFile) show(tree int, device uint64) error {
 		case !covered && tree < 0, covered && tree >= 0 && theirs == device:
 			return nil
 		case !covered:
-			return f.attach(directory, tree)
+			// ENOENT: what was opened is mounted no more (check_mnt in fs/namespace.c).
+			if lost = f.attach(directory, tree); !errors.Is(lost, unix.ENOENT) {
+				return lost
+			}
+			continue
 		}
 		if err := unix.Unmount(f.name, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
 			return fmt.Errorf("umount /%s/%s: %w", f.directory, f.name, err)
 		}
+	}
+	if lost != nil {
+		return lost
 	}
 	return fmt.Errorf("on /%s/%s there are more than %d mounts", f.directory, f.name, maxStacked)
 }

@@ -72,6 +72,7 @@ var ownPaths = map[string]string{
 	"launch.lockState":                           ofStore,
 	"launch.makePrivate":                         ofStore,
 	"launch.openData":                            ofStore,
+	"launch.openKills":                           ofStore,
 	"launch.pinNamespaces":                       ofStore,
 	"launch.podDown":                             ofStore,
 	"launch.podStates":                           ofStore,
