@@ -73,8 +73,9 @@ func lxcfsDevice() (uint64, error) {
 	return stat.Dev, nil
 }
 
-// viewAttempts bounds how often a start tries again that met a restart of lxcfs.
-const viewAttempts = 3
+// viewAttempts bounds how often a start tries again that met a restart of lxcfs, and how often
+// attachView does that met a file which the kernel has looked up anew.
+const viewAttempts = 5
 
 // showResources gives a container that starts its view. lxcfs may be restarted just now, and
 // its drop-in have looked at this container before: then the mounts are made anew.
@@ -99,8 +100,20 @@ func viewError(container string, err error) error {
 }
 
 // attachView mounts the files of the lxcfs that serves now, and takes away what another one
-// has left there. It may be repeated.
-func attachView(state *State) error {
+// has left there. It may be repeated, and repeats itself: when a look-up of the same file by
+// somebody else finds that lxcfs knows it by another number now, the kernel drops the dentry
+// that was cloned, and no mount of a dropped dentry can be attached (ENOENT; get_mountpoint of
+// the source in attach_recursive_mnt, fs/namespace.c, seen with Linux 6.18 on a busy machine).
+func attachView(state *State) (err error) {
+	for range viewAttempts {
+		if err = attachFiles(state); !errors.Is(err, unix.ENOENT) {
+			break
+		}
+	}
+	return err
+}
+
+func attachFiles(state *State) error {
 	device, err := lxcfsDevice()
 	if err != nil {
 		return err
@@ -197,7 +210,6 @@ func (f viewedFile) show(tree int, device uint64) error {
 	if err := unix.Fchdir(directory); err != nil { // umount(2) takes a path only
 		return fmt.Errorf("chdir to /%s: %w", f.directory, err)
 	}
-	var lost error
 	for range maxStacked {
 		covered, theirs, err := f.mounted(directory)
 		switch {
@@ -208,18 +220,11 @@ func (f viewedFile) show(tree int, device uint64) error {
 		case !covered && tree < 0, covered && tree >= 0 && theirs == device:
 			return nil
 		case !covered:
-			// ENOENT: what was opened is mounted no more (check_mnt in fs/namespace.c).
-			if lost = f.attach(directory, tree); !errors.Is(lost, unix.ENOENT) {
-				return lost
-			}
-			continue
+			return f.attach(directory, tree)
 		}
 		if err := unix.Unmount(f.name, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
 			return fmt.Errorf("umount /%s/%s: %w", f.directory, f.name, err)
 		}
-	}
-	if lost != nil {
-		return lost
 	}
 	return fmt.Errorf("on /%s/%s there are more than %d mounts", f.directory, f.name, maxStacked)
 }
