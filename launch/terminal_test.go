@@ -3,7 +3,6 @@ package launch
 import (
 	"errors"
 	"os"
-	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -12,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cocker/cocker/internal/linux"
+	"github.com/cocker/cocker/internal/linux/mounttest"
 	"github.com/cocker/cocker/internal/session"
 )
 
@@ -46,44 +46,33 @@ func TestTerminalPath(t *testing.T) {
 // foreignTerminals opens terminals of another devpts, as a container has it, until one has
 // the given name there.
 func foreignTerminals(name string) (peers []int, err error) {
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // for good: the mount namespace goes with the thread
-		done <- func() error {
-			if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+	err = mounttest.Do(func() error {
+		if err := linux.Mount("devpts", "/dev/pts", "devpts", unix.MS_NOSUID, "newinstance,ptmxmode=0666"); err != nil {
+			return err
+		}
+		for len(peers) < 2000 {
+			fd, err := linux.Open("/dev/pts/ptmx", unix.O_RDWR|unix.O_NOCTTY)
+			if err != nil {
 				return err
 			}
-			if err := linux.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+			peers = append(peers, fd)
+			if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
 				return err
 			}
-			if err := linux.Mount("devpts", "/dev/pts", "devpts", unix.MS_NOSUID, "newinstance,ptmxmode=0666"); err != nil {
+			number, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+			if err != nil {
 				return err
 			}
-			for len(peers) < 2000 {
-				fd, err := linux.Open("/dev/pts/ptmx", unix.O_RDWR|unix.O_NOCTTY)
-				if err != nil {
-					return err
-				}
-				peers = append(peers, fd)
-				if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
-					return err
-				}
-				number, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
-				if err != nil {
-					return err
-				}
-				peer, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
-				if errno != 0 {
-					return errno
-				}
-				peers = append(peers, int(peer))
-				if name == "/dev/pts/"+strconv.Itoa(number) {
-					return nil
-				}
+			peer, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
+			if errno != 0 {
+				return errno
 			}
-			return errors.New("none has that number")
-		}()
-	}()
-	err = <-done
+			peers = append(peers, int(peer))
+			if name == "/dev/pts/"+strconv.Itoa(number) {
+				return nil
+			}
+		}
+		return errors.New("none has that number")
+	})
 	return peers, err
 }

@@ -63,9 +63,9 @@ func concerns(t *nftables.Table, n Network) bool {
 }
 
 // walk follows a new connection from a container to the outside, or a query to the name
-// server at the gateway's address, through the chains of a table. Rules with a condition that cannot be judged from here, such as a port or an
-// address of the outside, are passed by: what is asked is what becomes of a connection that
-// nothing special is said about.
+// server at the gateway's address, through the chains of a table. Rules with a condition that
+// cannot be judged from here, such as a port or an address of the outside, are passed by: what
+// is asked is what becomes of a connection that nothing special is said about.
 type walk struct {
 	conn     *nftables.Conn
 	table    *nftables.Table
@@ -281,9 +281,8 @@ func (w *walk) lookup(f fact, e *expr.Lookup) (bool, error) {
 // namesPort is that of a name server, RFC 1035 4.2.
 const namesPort = 53
 
-// stateNew and matchState are XT_CONNTRACK_STATE_BIT(IP_CT_NEW) and XT_CONNTRACK_STATE of
-// linux/netfilter/xt_conntrack.h.
 const (
+	// XT_CONNTRACK_STATE_BIT(IP_CT_NEW) and XT_CONNTRACK_STATE of linux/netfilter/xt_conntrack.h
 	xtStateNew   = 1 << 3
 	xtMatchState = 1
 	// XT_ADDRTYPE_INVERT_DEST of linux/netfilter/xt_addrtype.h

@@ -165,8 +165,8 @@ func (m *mask) hideOne(root int, name string) (hidden bool, err error) {
 
 // hideThrottling hides how often each processor had to be slowed down for its heat: that
 // tells of what others compute (GHSA-6fw5-f8r9-fgfm of moby). Where the first processor
-// does not say so none does, and that costs two system calls: it is always online (Linux 6.5; cpu0_hotplug
-// before that was for debugging). A processor that is added later is not hidden.
+// does not say so none does, and that costs two system calls: it is always online (Linux 6.5;
+// cpu0_hotplug before that was for debugging). A processor that is added later is not hidden.
 func (m *mask) hideThrottling(sys int) error {
 	for number := 0; ; number++ {
 		name := "devices/system/cpu/cpu" + strconv.Itoa(number)

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cocker/cocker/internal/linux"
+	"github.com/cocker/cocker/internal/linux/mounttest"
 )
 
 // The command's working directory is entered before it is labelled.
@@ -49,38 +50,28 @@ func TestThrottlingIsHidden(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // for good: the mount namespace goes with the thread
-		done <- func() error {
-			if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-				return err
+	err := mounttest.Do(func() error {
+		root, err := linux.Open(sys, unix.O_PATH|unix.O_DIRECTORY)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(root)
+		m, err := newMask()
+		if err != nil {
+			return err
+		}
+		defer m.close()
+		if err := m.hideThrottling(root); err != nil {
+			return err
+		}
+		for name, seen := range map[string]bool{"cpu0/thermal_throttle": false, "cpu1/topology": true, "cpu2/thermal_throttle": false, "cpufreq/thermal_throttle": true} {
+			if _, err := os.Stat(filepath.Join(sys, "devices/system/cpu", name, "count")); (err == nil) != seen {
+				return fmt.Errorf("%s: %v, seen shall be %v", name, err, seen)
 			}
-			if err := linux.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-				return err
-			}
-			root, err := linux.Open(sys, unix.O_PATH|unix.O_DIRECTORY)
-			if err != nil {
-				return err
-			}
-			defer unix.Close(root)
-			m, err := newMask()
-			if err != nil {
-				return err
-			}
-			defer m.close()
-			if err := m.hideThrottling(root); err != nil {
-				return err
-			}
-			for name, seen := range map[string]bool{"cpu0/thermal_throttle": false, "cpu1/topology": true, "cpu2/thermal_throttle": false, "cpufreq/thermal_throttle": true} {
-				if _, err := os.Stat(filepath.Join(sys, "devices/system/cpu", name, "count")); (err == nil) != seen {
-					return fmt.Errorf("%s: %v, seen shall be %v", name, err, seen)
-				}
-			}
-			return nil
-		}()
-	}()
-	if err := <-done; err != nil {
+		}
+		return nil
+	})
+	if err != nil {
 		t.Error(err)
 	}
 }

@@ -12,7 +12,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -21,17 +20,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cocker/cocker/image/unpack"
+	"github.com/cocker/cocker/internal/linux/mounttest"
 )
 
 // withMounts runs a function in a mount namespace of its own thread, which ends with it.
 func withMounts(t *testing.T, f func() error) {
 	t.Helper()
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		done <- errors.Join(unix.Unshare(unix.CLONE_NEWNS), unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""), f())
-	}()
-	if err := <-done; err != nil {
+	if err := mounttest.Do(f); err != nil {
 		t.Fatal(err)
 	}
 }

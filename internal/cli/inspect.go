@@ -108,25 +108,32 @@ type pathDetails struct {
 }
 
 func inspect(ctx context.Context, name string) (*details, error) {
-	m, err := scope.Open(ctx)
+	c, err := containerNamed(ctx, name)
 	if err != nil {
 		return nil, err
+	}
+	return detailsOf(c)
+}
+
+// containerNamed collects all that is known of one container, and of its unit what only
+// one that is asked for says.
+func containerNamed(ctx context.Context, name string) (container, error) {
+	m, err := scope.Open(ctx)
+	if err != nil {
+		return container{}, err
 	}
 	defer m.Close()
 	all, err := collect(ctx, m)
 	if err != nil {
-		return nil, err
+		return container{}, err
 	}
 	i := slices.IndexFunc(all, func(c container) bool { return c.Name == name })
 	if i < 0 {
-		return nil, cmpError(notFound(name), fmt.Errorf("no such container as %q", name))
+		return container{}, cmpError(notFound(name), fmt.Errorf("no such container as %q", name))
 	}
-	unit, err := m.Unit(ctx, all[i].Unit.Name)
-	if err != nil {
-		return nil, err
-	}
-	all[i].Unit = unit
-	return detailsOf(all[i])
+	c := all[i]
+	c.Unit, err = m.Unit(ctx, c.Unit.Name)
+	return c, err
 }
 
 func detailsOf(c container) (*details, error) {

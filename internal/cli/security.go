@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -15,7 +14,6 @@ import (
 	"github.com/cocker/cocker/internal/confinement"
 	"github.com/cocker/cocker/internal/paths"
 	"github.com/cocker/cocker/launch"
-	"github.com/cocker/cocker/scope"
 )
 
 func securityCommand(s *streams) *cobra.Command {
@@ -59,21 +57,8 @@ type securityReport struct {
 }
 
 func confinementOf(ctx context.Context, name string) (*securityReport, error) {
-	m, err := scope.Open(ctx)
+	c, err := containerNamed(ctx, name)
 	if err != nil {
-		return nil, err
-	}
-	defer m.Close()
-	all, err := collect(ctx, m)
-	if err != nil {
-		return nil, err
-	}
-	i := slices.IndexFunc(all, func(c container) bool { return c.Name == name })
-	if i < 0 {
-		return nil, cmpError(notFound(name), fmt.Errorf("no such container as %q", name))
-	}
-	c := all[i]
-	if c.Unit, err = m.Unit(ctx, c.Unit.Name); err != nil {
 		return nil, err
 	}
 	facts, err := factsOf(c)
