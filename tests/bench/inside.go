@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -56,16 +57,18 @@ func measureInside(ctx context.Context, s settings, stdout, stderr io.Writer) er
 		{"images", "make images", b.prepareImages},
 		{"images", "images", b.measureImages},
 	}
+	var failed error // what was measured before it is told all the same
 	for _, phase := range phases {
 		if !selected(s.only, phase.group) {
 			continue
 		}
 		fmt.Fprintln(stderr, "bench:", phase.name)
 		if err := phase.run(ctx); err != nil {
-			return fmt.Errorf("%s: %w", phase.name, err)
+			failed = fmt.Errorf("%s: %w", phase.name, err)
+			break
 		}
 	}
-	return json.NewEncoder(stdout).Encode(b.result)
+	return errors.Join(failed, json.NewEncoder(stdout).Encode(b.result))
 }
 
 func (b *bench) prepare(ctx context.Context) error {

@@ -93,19 +93,20 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return measureInside(ctx, s, stdout, stderr)
 	}
 	result, err := measureOnHost(ctx, s, stderr)
-	if err != nil {
+	if result == nil {
 		return err
 	}
 	if s.asJSON {
-		return json.NewEncoder(stdout).Encode(result)
+		return errors.Join(err, json.NewEncoder(stdout).Encode(result))
 	}
-	_, err = io.WriteString(stdout, result.report())
-	return err
+	_, writeErr := io.WriteString(stdout, result.report())
+	return errors.Join(err, writeErr)
 }
 
 // program is where the host has this program.
 const program = "/usr/local/bin/cocker-bench"
 
+// measureOnHost returns what was measured, with an error that which came before it.
 func measureOnHost(ctx context.Context, s settings, stderr io.Writer) (result *result, err error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("a test host needs root: run this as root")
@@ -126,12 +127,15 @@ func measureOnHost(ctx context.Context, s settings, stderr io.Writer) (result *r
 	cmd.Stderr = stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return nil, fmt.Errorf("measure on the host: %w", err)
+		err = fmt.Errorf("measure on the host: %w", err)
 	}
-	if err := json.Unmarshal(out, &result); err != nil {
-		return nil, fmt.Errorf("read the samples: %w", err)
+	if len(out) == 0 {
+		return nil, err
 	}
-	return result, nil
+	if jsonErr := json.Unmarshal(out, &result); jsonErr != nil {
+		return nil, errors.Join(err, fmt.Errorf("read the samples: %w", jsonErr))
+	}
+	return result, err
 }
 
 func copyIn(ctx context.Context, h *host.Host) error {
