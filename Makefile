@@ -29,7 +29,7 @@ TESTHOST    := .cache/cocker-testhost
 BENCHMARK   := .cache/cocker-bench
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: help build test test-unit test-system test-vm fuzz compare-security bench lint fmt man demo shell-host shell-vm roots disks mmdebstrap qemu deb debhelper unpackaged install uninstall clean
+.PHONY: help build test test-unit test-system test-vm test-worst fuzz compare-security bench lint fmt man demo shell-host shell-vm roots disks mmdebstrap qemu deb debhelper unpackaged install uninstall clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -50,6 +50,10 @@ test-unit: ## run the tests that need no test host
 VMTESTS := ^TestVM|^TestBoot$$
 test-vm: roots disks ## run the tests that need virtual machines (as root)
 	$(GO) test -timeout 60m -p 1 ./tests/host ./tests -vm -run '$(VMTESTS)'
+
+# Not a part of test: it has the machine busy for ten minutes.
+test-worst: roots disks ## run the tests of containers that do their worst beside others, in virtual machines (as root)
+	$(GO) test -timeout 60m ./tests -vm -run '^TestWorst'
 
 test-system: roots ## run the tests on a real systemd (as root)
 	$(GO) test -timeout 50m ./tests/...
